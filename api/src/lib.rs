@@ -1,0 +1,13 @@
+//! What a Kubernetes object is: its tree, its kind, its codecs, patches and rules.
+//!
+//! Pure: no I/O, no clock, no async runtime. Whoever needs the time passes it in.
+
+pub mod object;
+pub mod resource;
+pub mod rejected;
+pub mod time;
+pub mod view;
+
+pub use object::{Head, Object, Owner, Tree};
+pub use rejected::Rejected;
+pub use resource::Resource;

@@ -1,0 +1,231 @@
+//! An object as everybody holds it: its encoded bytes, and the few fields that everybody reads.
+//!
+//! The bytes are the canonical JSON that a client sees (kind and apiVersion first, resourceVersion filled in), so
+//! a list or a watch copies them and never encodes. Whoever needs more than the head parses a narrow view.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+
+/// An object as a tree of JSON values, in the key order it was read in. Only `api` indexes one by key.
+pub type Tree = serde_json::Value;
+
+/// One version of one object: immutable, shared by everybody who looks at it.
+#[derive(Debug, Clone)]
+pub struct Object {
+    head: Head,
+    json: Bytes,
+}
+
+/// The fields of an object that indexes, selectors, caches and logs read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    pub api_version: Box<str>,
+    pub kind: Box<str>,
+    /// Empty for a cluster-scoped object.
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    pub uid: Box<str>,
+    /// The store's revision of the last write; 0 while the object is not stored.
+    pub revision: u64,
+    pub generation: i64,
+    /// Sorted by key.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    pub owners: Vec<Owner>,
+    pub has_finalizers: bool,
+    /// True once `metadata.deletionTimestamp` is set.
+    pub is_deleting: bool,
+}
+
+/// One entry of `metadata.ownerReferences`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    #[serde(default)]
+    pub api_version: Box<str>,
+    #[serde(default)]
+    pub kind: Box<str>,
+    #[serde(default)]
+    pub name: Box<str>,
+    #[serde(default)]
+    pub uid: Box<str>,
+    #[serde(default)]
+    pub controller: bool,
+    #[serde(default)]
+    pub block_owner_deletion: bool,
+}
+
+/// Bytes that are not an object: no JSON, or a head of the wrong shape.
+#[derive(Debug, thiserror::Error)]
+#[error("not a Kubernetes object: {0}")]
+pub struct Malformed(#[from] serde_json::Error);
+
+// === impl Object ===
+
+impl Object {
+    /// Reads the head of canonical JSON and keeps the bytes as they are.
+    pub fn from_json(json: Bytes) -> Result<Object, Malformed> {
+        let wire: WireObject<'_> = serde_json::from_slice(&json)?;
+        let head = wire.into_head();
+        Ok(Object { head, json })
+    }
+
+    /// Encodes a tree. Key order is kept: callers pass canonical trees.
+    pub fn from_tree(tree: &Tree) -> Result<Object, Malformed> {
+        Object::from_json(Bytes::from(serde_json::to_vec(tree)?))
+    }
+
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    #[must_use]
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.head.name
+    }
+
+    /// Empty for a cluster-scoped object.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.head.namespace
+    }
+
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.head.uid
+    }
+
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.head.revision
+    }
+
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.head.label(key)
+    }
+
+    /// Parses the whole object. Costs some microseconds per kilobyte: not for hot paths.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        serde_json::from_slice(&self.json).expect("the head was parsed from the same bytes")
+    }
+
+    /// Parses a narrow view straight from the bytes; fields that the view does not name are skipped.
+    pub fn read<'a, V: Deserialize<'a>>(&'a self) -> Result<V, Malformed> {
+        Ok(serde_json::from_slice(&self.json)?)
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(have, _)| (**have).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+
+    /// The owner that manages this object, if one does.
+    #[must_use]
+    pub fn controller(&self) -> Option<&Owner> {
+        self.owners.iter().find(|owner| owner.controller)
+    }
+
+    /// `namespace/name`, or `name` for a cluster-scoped object: how logs and events call it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        if self.namespace.is_empty() { self.name.to_string() } else { format!("{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// Parses a value that came from a tree, for views of parts of objects.
+pub fn read_tree<V: DeserializeOwned>(tree: &Tree) -> Result<V, Malformed> {
+    Ok(V::deserialize(tree)?)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireObject<'a> {
+    #[serde(borrow, default)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    metadata: WireMeta<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct WireMeta<'a> {
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+    #[serde(default)]
+    generation: i64,
+    #[serde(default)]
+    labels: Option<std::collections::BTreeMap<Box<str>, Box<str>>>,
+    #[serde(default)]
+    owner_references: Option<Vec<Owner>>,
+    #[serde(default)]
+    finalizers: Option<Vec<serde::de::IgnoredAny>>,
+    #[serde(borrow, default)]
+    deletion_timestamp: Option<Cow<'a, str>>,
+}
+
+impl WireObject<'_> {
+    fn into_head(self) -> Head {
+        let meta = self.metadata;
+        Head {
+            api_version: self.api_version.into(),
+            kind: self.kind.into(),
+            namespace: meta.namespace.into(),
+            name: meta.name.into(),
+            uid: meta.uid.into(),
+            revision: meta.resource_version.parse().unwrap_or(0),
+            generation: meta.generation,
+            labels: meta.labels.unwrap_or_default().into_iter().collect(),
+            owners: meta.owner_references.unwrap_or_default(),
+            has_finalizers: meta.finalizers.is_some_and(|all| !all.is_empty()),
+            is_deleting: meta.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_read_and_bytes_are_kept() {
+        let json = Bytes::from_static(
+            br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"b","uid":"u","resourceVersion":"7",
+            "labels":{"z":"1","app":"x"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"r","uid":"o","controller":true}],
+            "finalizers":["f"],"deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"new":[1]}}"#,
+        );
+        let pod = Object::from_json(json.clone()).unwrap();
+        assert_eq!((pod.name(), pod.namespace(), pod.uid(), pod.revision()), ("a", "b", "u", 7));
+        assert_eq!((pod.label("app"), pod.label("z"), pod.label("q")), (Some("x"), Some("1"), None));
+        assert_eq!(pod.head().controller().map(|owner| &*owner.uid), Some("o"));
+        assert!(pod.head().has_finalizers && pod.head().is_deleting);
+        assert_eq!(pod.json(), &json);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(Object::from_json(Bytes::from_static(b"[1]")).is_err());
+        assert!(Object::from_json(Bytes::from_static(br#"{"metadata":{"name":7}}"#)).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! Times as Kubernetes writes them. Nothing here reads a clock: the time comes from the caller.
+
+pub use jiff::{SignedDuration, Timestamp};
+
+/// RFC 3339 in UTC with whole seconds: `metav1.Time`.
+#[must_use]
+pub fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// RFC 3339 in UTC with exactly six digits: `metav1.MicroTime`.
+#[must_use]
+pub fn micros(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// Reads either form, with any offset. `None` if the text is no time.
+#[must_use]
+pub fn parse(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+/// How long ago, as kubectl's age column prints it (apimachinery `duration.HumanDuration`): `5s`, `3m20s`, `2d4h`.
+#[must_use]
+pub fn age(since: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(since).as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let pair = |big: i64, unit: &str, small: i64, small_unit: &str| {
+        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+    };
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        -1..0 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => pair(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => pair(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => pair(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => pair(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        let at = parse("2026-01-02T03:04:05.678901234+01:00").unwrap();
+        assert_eq!(seconds(at), "2026-01-02T02:04:05Z");
+        assert_eq!(micros(at), "2026-01-02T02:04:05.678901Z");
+        assert_eq!(parse("yesterday"), None);
+    }
+
+    #[test]
+    fn ages() {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let check = |seconds: i64, expect: &str| assert_eq!(age(at(0), at(seconds)), expect, "{seconds} s");
+        check(-5, "<invalid>");
+        check(0, "0s");
+        check(119, "119s");
+        check(125, "2m5s");
+        check(660, "11m");
+        check(3 * 3600 + 60, "3h1m");
+        check(47 * 3600, "47h");
+        check(50 * 3600, "2d2h");
+        check(9 * 86_400, "9d");
+        check(800 * 86_400, "2y70d");
+        check(3650 * 86_400, "10y");
+    }
+}

@@ -1,0 +1,17 @@
+//! Narrow, typed, read-only views of objects: what our own code acts on.
+//!
+//! A view names the fields that some decision reads and nothing else; it is parsed straight from an object's bytes
+//! (`Object::read`), is never written back, and so cannot lose what it does not know. Add a field when a decision
+//! needs it; add a file when a kind does.
+
+mod meta;
+mod pod;
+mod node;
+mod service;
+mod workload;
+
+pub use meta::{Condition, LabelSelector, LabelSelectorRequirement, Meta, Owned};
+pub use node::{Address, Node, NodeSpec, NodeStatus, Taint};
+pub use pod::*;
+pub use service::*;
+pub use workload::*;

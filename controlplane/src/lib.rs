@@ -1,0 +1,6 @@
+//! The server side: store, registry, API server, controllers and scheduler.
+//!
+//! Inside, arrows point down only: `apiserver` to `registry` to `store`; `controllers` and `scheduler` see `client`
+//! and `api` alone. `tests/tidy.rs` checks it.
+
+pub mod store;

@@ -1,0 +1,231 @@
+//! What a store can do: etcd's data model as one trait.
+//!
+//! Two things implement it: our own replicated store, and a client of an existing etcd cluster. The contract tests
+//! run on both, so nothing here may promise more than etcd does.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+/// A revisioned key-value store. Every write has a revision, larger than all before; keys order as bytes.
+pub trait Kv: Send + Sync + 'static {
+    /// Reads a range of keys. Linearizable unless `Range::serializable`.
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Ranged, Error>>;
+
+    /// Checks `compares`, and does `success` if all hold, else `failure`: atomically, under one revision.
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnDone, Error>>;
+
+    /// All changes of a key range from a revision on, in order, without gap or repeat. Ends only with an error
+    /// (compacted, the watcher was too slow, the store is closing).
+    fn watch(&self, watch: Watch) -> BoxFuture<'_, Result<Changes, Error>>;
+
+    /// Forgets versions that were superseded at or before `revision`.
+    fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The newest revision that is applied here.
+    fn revision(&self) -> u64;
+}
+
+/// The batches of a watch.
+pub type Changes = BoxStream<'static, Result<ChangeBatch, Error>>;
+
+/// Keys from `start` up to but without `end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRange {
+    pub start: Bytes,
+    /// `None`: the key `start` alone.
+    pub end: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    pub keys: KeyRange,
+    /// 0: the newest.
+    pub revision: u64,
+    /// 0: all.
+    pub limit: usize,
+    pub keys_only: bool,
+    pub count_only: bool,
+    /// True: whatever this member has applied, without asking the leader.
+    pub serializable: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ranged {
+    pub items: Vec<KeyValue>,
+    /// How many keys are in the range, whatever the limit.
+    pub count: u64,
+    pub more: bool,
+    /// The revision of the store when the range was read.
+    pub revision: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Bytes,
+    pub value: Bytes,
+    pub create_revision: u64,
+    pub mod_revision: u64,
+    /// 1 at creation, one more with each put.
+    pub version: u64,
+    /// 0: none.
+    pub lease: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub success: Vec<Op>,
+    pub failure: Vec<Op>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compare {
+    pub key: Bytes,
+    pub what: Compared,
+    pub is: Comparison,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    /// 0: the key must not exist.
+    CreateRevision(u64),
+    ModRevision(u64),
+    Version(u64),
+    Value(Bytes),
+    Lease(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    Put { key: Bytes, value: Bytes, lease: i64 },
+    Delete { keys: KeyRange },
+    Range(Range),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TxnDone {
+    /// True: the compares held and `success` was done.
+    pub succeeded: bool,
+    /// The revision of the write; the current one if nothing was written.
+    pub revision: u64,
+    /// One for each operation that was done.
+    pub results: Vec<OpDone>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpDone {
+    Put { previous: Option<KeyValue> },
+    Delete { deleted: u64, previous: Vec<KeyValue> },
+    Range(Ranged),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    pub keys: KeyRange,
+    /// The first revision that is wanted; 0: whatever comes next.
+    pub from: u64,
+    pub previous: bool,
+}
+
+/// All changes of one or more whole revisions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeBatch {
+    pub changes: Vec<Change>,
+    /// Nothing of the range up to this revision is still to come. A batch without changes tells progress alone.
+    pub revision: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// For a deletion: the key, an empty value, and the revision of the deletion as `mod_revision`.
+    pub kv: KeyValue,
+    pub is_delete: bool,
+    /// What was there before, if the watch asked for it.
+    pub previous: Option<KeyValue>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("revision {wanted} was compacted; the oldest that is kept is {oldest}")]
+    Compacted { wanted: u64, oldest: u64 },
+    #[error("revision {wanted} is in the future; the newest is {newest}")]
+    Future { wanted: u64, newest: u64 },
+    #[error("the request is malformed: {0}")]
+    Invalid(String),
+    #[error("the request is too large: {0}")]
+    TooLarge(String),
+    /// Nothing was done: no leader, no space, closing. Worth trying again.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The write may or may not stand; read before trying again.
+    #[error("the outcome of the write is unknown: {0}")]
+    Unknown(String),
+}
+
+// === impl KeyRange ===
+
+impl KeyRange {
+    #[must_use]
+    pub fn key(key: impl Into<Bytes>) -> KeyRange {
+        KeyRange { start: key.into(), end: None }
+    }
+
+    /// All keys that begin with `prefix`.
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Bytes>) -> KeyRange {
+        let start: Bytes = prefix.into();
+        let mut end = start.to_vec();
+        while end.last() == Some(&0xff) {
+            end.pop();
+        }
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        } else {
+            // A prefix of 0xff bytes alone (or an empty one) has no end; etcd writes that as one zero byte.
+            end.push(0);
+        }
+        KeyRange { start, end: Some(end.into()) }
+    }
+
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match &self.end {
+            None => self.start == key,
+            Some(end) if **end == [0] => *self.start <= *key,
+            Some(end) => *self.start <= *key && *key < **end,
+        }
+    }
+}
+
+// === impl Range ===
+
+impl Range {
+    /// The newest state of some keys, linearizable.
+    #[must_use]
+    pub fn newest(keys: KeyRange) -> Range {
+        Range { keys, revision: 0, limit: 0, keys_only: false, count_only: false, serializable: false }
+    }
+}
+
+// === impl Compare ===
+
+impl Compare {
+    #[must_use]
+    pub fn absent(key: impl Into<Bytes>) -> Compare {
+        Compare { key: key.into(), what: Compared::CreateRevision(0), is: Comparison::Equal }
+    }
+
+    #[must_use]
+    pub fn unchanged(key: impl Into<Bytes>, mod_revision: u64) -> Compare {
+        Compare { key: key.into(), what: Compared::ModRevision(mod_revision), is: Comparison::Equal }
+    }
+}
