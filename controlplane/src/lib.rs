@@ -3,4 +3,5 @@
 //! Inside, arrows point down only: `apiserver` to `registry` to `store`; `controllers` and `scheduler` see `client`
 //! and `api` alone. `tests/tidy.rs` checks it.
 
+pub mod images;
 pub mod store;

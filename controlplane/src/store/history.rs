@@ -1,0 +1,219 @@
+//! The newest changes, in memory, for those who watch.
+//!
+//! One ring, fed as writes are applied. A watcher is a position in it and owns no queue, so a slow one costs nothing
+//! and learns by an error that it was overtaken. Knows no disk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::time::Instant;
+
+use super::kv::{Change, ChangeBatch, Changes, Error, KeyRange, Watch};
+
+/// Changes in one batch of a watch; a single revision may exceed it.
+const BATCH_CHANGES_MAX: usize = 1000;
+/// Added to the bytes of a change for what surrounds them.
+const CHANGE_OVERHEAD_BYTES: usize = 200;
+
+/// All changes of one revision.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) revision: u64,
+    pub(super) changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+pub(super) struct History {
+    ring: Mutex<Ring>,
+    newest: Sender<u64>,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Ring {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// Changes up to and with this revision are gone.
+    floor: u64,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    recorded: Recorded,
+    bytes: usize,
+    at: Instant,
+}
+
+/// One watcher's position.
+struct Cursor {
+    history: Arc<History>,
+    newest: Receiver<u64>,
+    keys: KeyRange,
+    previous: bool,
+    next: u64,
+    is_over: bool,
+}
+
+enum Taken {
+    Batch(ChangeBatch),
+    /// Nothing is there yet.
+    Nothing,
+    /// The error that ends the watch.
+    End(Error),
+}
+
+// === impl History ===
+
+impl History {
+    /// A history that begins after `floor`, of a store that is at `revision`.
+    pub(super) fn new(floor: u64, revision: u64, bytes_max: usize) -> History {
+        let ring = Ring { entries: VecDeque::new(), bytes: 0, floor, is_closed: false };
+        History { ring: Mutex::new(ring), newest: Sender::new(revision), bytes_max }
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        *self.newest.borrow()
+    }
+
+    /// Takes the changes of new revisions, in order, and wakes the watchers once.
+    pub(super) fn extend(&self, recorded: Vec<Recorded>) {
+        let Some(last) = recorded.last() else { return };
+        let revision = last.revision;
+        let at = Instant::now();
+        let mut ring = self.ring.lock();
+        for recorded in recorded {
+            let bytes = recorded.changes.iter().map(size).sum();
+            ring.bytes += bytes;
+            ring.entries.push_back(Entry { recorded, bytes, at });
+        }
+        while ring.bytes > self.bytes_max && ring.entries.len() > 1 {
+            ring.pop();
+        }
+        drop(ring);
+        self.newest.send_replace(revision);
+    }
+
+    /// Forgets the changes up to and with `revision`.
+    pub(super) fn compact(&self, revision: u64) {
+        let mut ring = self.ring.lock();
+        while ring.entries.front().is_some_and(|entry| entry.recorded.revision <= revision) {
+            ring.pop();
+        }
+        ring.floor = ring.floor.max(revision);
+    }
+
+    /// The newest revision that is older than `age`.
+    pub(super) fn older_than(&self, age: Duration) -> Option<u64> {
+        let now = Instant::now();
+        let ring = self.ring.lock();
+        let old = ring.entries.partition_point(|entry| now.duration_since(entry.at) >= age);
+        ring.entries.get(old.checked_sub(1)?).map(|entry| entry.recorded.revision)
+    }
+
+    /// Ends all watches.
+    pub(super) fn close(&self) {
+        self.ring.lock().is_closed = true;
+        self.newest.send_modify(|_| {});
+    }
+
+    pub(super) fn watch(self: &Arc<History>, watch: Watch) -> Result<Changes, Error> {
+        let newest = self.newest.subscribe();
+        let next = match watch.from {
+            0 => *newest.borrow() + 1,
+            from => from,
+        };
+        let Watch { keys, previous, .. } = watch;
+        let cursor = Cursor { history: Arc::clone(self), newest, keys, previous, next, is_over: false };
+        if let Taken::End(error) = self.check(next) {
+            return Err(error);
+        }
+        Ok(futures::stream::unfold(cursor, Cursor::step).boxed())
+    }
+
+    fn check(&self, next: u64) -> Taken {
+        let ring = self.ring.lock();
+        ring.end(next).map_or(Taken::Nothing, Taken::End)
+    }
+
+    /// The changes of whole revisions from `next` on.
+    fn take(&self, next: u64, keys: &KeyRange, previous: bool) -> Taken {
+        let ring = self.ring.lock();
+        if let Some(error) = ring.end(next) {
+            return Taken::End(error);
+        }
+        let first = ring.entries.partition_point(|entry| entry.recorded.revision < next);
+        let mut batch = ChangeBatch::default();
+        for Entry { recorded, .. } in ring.entries.range(first..) {
+            if batch.changes.len() >= BATCH_CHANGES_MAX {
+                break;
+            }
+            let wanted = recorded.changes.iter().filter(|change| keys.contains(&change.kv.key));
+            batch.changes.extend(wanted.map(|change| Change {
+                previous: if previous { change.previous.clone() } else { None },
+                ..change.clone()
+            }));
+            batch.revision = recorded.revision;
+        }
+        match batch.revision {
+            0 => Taken::Nothing,
+            _ => Taken::Batch(batch),
+        }
+    }
+}
+
+// === impl Ring ===
+
+impl Ring {
+    fn pop(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.bytes;
+            self.floor = entry.recorded.revision;
+        }
+    }
+
+    /// Why a watcher that waits for `next` cannot go on.
+    fn end(&self, next: u64) -> Option<Error> {
+        if self.is_closed {
+            return Some(Error::Unavailable("it is closing".into()));
+        }
+        (next <= self.floor).then(|| Error::Compacted { wanted: next, oldest: self.floor + 1 })
+    }
+}
+
+fn size(change: &Change) -> usize {
+    let previous = change.previous.as_ref().map_or(0, |kv| kv.value.len());
+    let value: &Bytes = &change.kv.value;
+    change.kv.key.len() + value.len() + previous + CHANGE_OVERHEAD_BYTES
+}
+
+// === impl Cursor ===
+
+impl Cursor {
+    async fn step(mut self) -> Option<(Result<ChangeBatch, Error>, Cursor)> {
+        if self.is_over {
+            return None;
+        }
+        loop {
+            // Marked as seen before looking, so what comes meanwhile wakes the wait below.
+            self.newest.borrow_and_update();
+            match self.history.take(self.next, &self.keys, self.previous) {
+                Taken::Batch(batch) => {
+                    self.next = batch.revision + 1;
+                    return Some((Ok(batch), self));
+                }
+                Taken::End(error) => {
+                    self.is_over = true;
+                    return Some((Err(error), self));
+                }
+                // The sender lives in the history that this cursor holds, so the wait cannot fail.
+                Taken::Nothing => drop(self.newest.changed().await),
+            }
+        }
+    }
+}
