@@ -5,3 +5,5 @@
 
 pub mod images;
 pub mod store;
+pub mod pki;
+pub mod apiserver;

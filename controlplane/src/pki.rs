@@ -1,0 +1,175 @@
+//! The cluster's certificate authority and signing keys, on disk under `DIR/pki`, and what is signed with them.
+//!
+//! Knows certificates, keys and files; knows no HTTP and no request. Who may have a certificate is decided elsewhere.
+
+pub mod certificate;
+mod files;
+pub mod kubeconfig;
+pub mod token;
+
+pub use certificate::{Names, Pair, Signer};
+pub use token::{Claims, TokenKey};
+
+use arc_swap::ArcSwap;
+use certificate::Authority;
+use client::Clock;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Serving and component certificates; renewed when less than a third is left.
+const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+const LEAF_RENEW_BEFORE: Duration = Duration::from_secs(120 * 24 * 3600);
+
+/// The certificate authority of one cluster, and the keys of this member.
+#[derive(Debug)]
+pub struct Pki {
+    dir: PathBuf,
+    clock: Clock,
+    names: Names,
+    authority: Authority,
+    tokens: TokenKey,
+    /// What the TLS server shows; replaced by `renew`.
+    serving: Arc<Serving>,
+}
+
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {what} {}", path.display())]
+    File { what: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    #[error("{} holds no usable {what}: {why}; move it away to have a new one made", path.display())]
+    Malformed { what: &'static str, path: PathBuf, why: String },
+    #[error("cannot make a certificate for {subject:?}: {why}")]
+    Sign { subject: String, why: String },
+    #[error("the certificate signing request is malformed: {0}")]
+    Request(String),
+    #[error("the TLS configuration is refused: {0}")]
+    Tls(String),
+}
+
+#[derive(Debug)]
+struct Serving(ArcSwap<CertifiedKey>);
+
+// === impl Pki ===
+
+impl Pki {
+    /// Reads the keys under `dir`, and makes those that are missing. The serving certificate covers `names` and the
+    /// names that every cluster's API has.
+    pub fn open_or_create(dir: &Path, names: Names, clock: Clock) -> Result<Pki, Error> {
+        files::private_dir(dir)?;
+        let names = names.with_usual();
+        let authority = Authority::open_or_create(dir, clock.now())?;
+        let tokens = TokenKey::open_or_create(&dir.join("sa.key"))?;
+        let pair = serving_pair(dir, &authority, &names, &clock)?;
+        let serving = Arc::new(Serving(ArcSwap::from_pointee(certified(&pair)?)));
+        Ok(Pki { dir: dir.to_owned(), clock, names, authority, tokens, serving })
+    }
+
+    /// The certificate authority's certificate.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// `sha256:<hex>` of the authority's public key: what a join token pins.
+    #[must_use]
+    pub fn spki_pin(&self) -> String {
+        self.authority.spki_pin()
+    }
+
+    /// Signs and checks service-account tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &TokenKey {
+        &self.tokens
+    }
+
+    /// A client certificate for a user (`cn`) of at most one group (`organization`).
+    pub fn client_certificate(&self, cn: &str, organization: Option<&str>) -> Result<Pair, Error> {
+        self.authority.client(cn, organization, self.clock.now(), LEAF_LIFETIME)
+    }
+
+    /// A serving certificate for other names than this member's own.
+    pub fn server_certificate(&self, cn: &str, names: &Names) -> Result<Pair, Error> {
+        self.authority.server(cn, names, self.clock.now(), LEAF_LIFETIME)
+    }
+
+    /// Signs a PEM request for one of the built-in signers; the answer is the PEM certificate.
+    pub fn sign_csr(&self, request_pem: &str, signer: Signer, lifetime: Duration) -> Result<String, Error> {
+        self.authority.sign_request(request_pem, signer, self.clock.now(), lifetime)
+    }
+
+    /// Writes `DIR/admin.kubeconfig` (0600) for the user `kubernetes-admin` of `system:masters`.
+    pub fn write_admin_kubeconfig(&self, path: &Path, server_url: &str) -> Result<(), Error> {
+        let admin = self.client_certificate("kubernetes-admin", Some("system:masters"))?;
+        let text = kubeconfig::render(server_url, self.ca_pem(), "kubernetes-admin", &admin);
+        files::write_private(path, text.as_bytes())
+    }
+
+    /// TLS for the API port: HTTP/2 and HTTP/1.1, client certificates of this authority (or of `client_cas`, PEM)
+    /// verified if they are shown.
+    pub fn server_tls(&self, client_cas: Option<&[u8]>) -> Result<Arc<ServerConfig>, Error> {
+        let tls = |why: &dyn std::fmt::Display| Error::Tls(why.to_string());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.der().clone()).map_err(|why| tls(&why))?;
+        for certificate in CertificateDer::pem_slice_iter(client_cas.unwrap_or_default()) {
+            roots.add(certificate.map_err(|why| tls(&why))?).map_err(|why| tls(&why))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|why| tls(&why))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|why| tls(&why))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&self.serving) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Replaces the serving certificate if its end is near; running servers show the new one. Call it now and then.
+    pub fn renew(&self) -> Result<(), Error> {
+        let pair = serving_pair(&self.dir, &self.authority, &self.names, &self.clock)?;
+        self.serving.0.store(Arc::new(certified(&pair)?));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Serving {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn serving_pair(dir: &Path, authority: &Authority, names: &Names, clock: &Clock) -> Result<Pair, Error> {
+    let (certificate, key) = (dir.join("serving.crt"), dir.join("serving.key"));
+    if let (Some(certificate_pem), Some(key_pem)) = (files::read(&certificate)?, files::read(&key)?) {
+        let pair = Pair { certificate_pem, key_pem };
+        let until = clock.now() + LEAF_RENEW_BEFORE;
+        if certificate::serves(&pair.certificate_pem, names, until, authority) && certified(&pair).is_ok() {
+            return Ok(pair);
+        }
+    }
+    let pair = authority.server("coracle-apiserver", names, clock.now(), LEAF_LIFETIME)?;
+    files::write_private(&key, pair.key_pem.as_bytes())?;
+    files::write_private(&certificate, pair.certificate_pem.as_bytes())?;
+    Ok(pair)
+}
+
+fn certified(pair: &Pair) -> Result<CertifiedKey, Error> {
+    let tls = |why: &dyn std::fmt::Display| Error::Tls(why.to_string());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.certificate_pem.as_bytes()).collect();
+    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).map_err(|why| tls(&why))?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain.map_err(|why| tls(&why))?, key, &provider).map_err(|why| tls(&why))
+}
+
+#[cfg(test)]
+mod tests;
