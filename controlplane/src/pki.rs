@@ -42,7 +42,12 @@ pub struct Pki {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot {what} {}", path.display())]
-    File { what: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    File {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{} holds no usable {what}: {why}; move it away to have a new one made", path.display())]
     Malformed { what: &'static str, path: PathBuf, why: String },
     #[error("cannot make a certificate for {subject:?}: {why}")]

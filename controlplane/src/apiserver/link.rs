@@ -40,7 +40,11 @@ pub enum LinkError {
     #[error("node {0:?} is not connected to this server")]
     NotConnected(String),
     #[error("node {node:?} did not answer")]
-    Broken { node: String, #[source] source: BoxError },
+    Broken {
+        node: String,
+        #[source]
+        source: BoxError,
+    },
 }
 
 // === impl Links ===

@@ -57,8 +57,13 @@ impl Names {
     /// Adds the names under which clients on this machine and pods call the API.
     #[must_use]
     pub(super) fn with_usual(mut self) -> Names {
-        let usual =
-            ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        let usual = [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ];
         self.dns.extend(usual.map(str::to_owned));
         self.ips.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         self.dns.sort();

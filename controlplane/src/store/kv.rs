@@ -206,6 +206,16 @@ impl KeyRange {
     }
 }
 
+// === impl KeyValue ===
+
+impl KeyValue {
+    /// What a deletion leaves.
+    #[must_use]
+    pub fn gone(key: Bytes, revision: u64) -> KeyValue {
+        KeyValue { key, value: Bytes::new(), create_revision: 0, mod_revision: revision, version: 0, lease: 0 }
+    }
+}
+
 // === impl Range ===
 
 impl Range {

@@ -81,7 +81,7 @@ impl Kv for Memory {
 
 impl Inner {
     fn range(&self, range: &Range) -> Result<Ranged, Error> {
-        state::check_key(&range.keys.start)?;
+        state::check_range(&range.keys)?;
         let mut data = self.data.lock();
         let head = data.head;
         state::read(&mut data.table, head, range).map_err(error)

@@ -87,7 +87,7 @@ pub(super) fn check(txn: &Txn) -> Result<(), Error> {
                 key.len() + value.len()
             }
             Op::Delete { keys } | Op::Range(Range { keys, .. }) => {
-                check_key(&keys.start)?;
+                check_range(keys)?;
                 keys.start.len()
             }
         };
@@ -104,6 +104,14 @@ pub(super) fn check_key(key: &[u8]) -> Result<(), Error> {
         0 => Err(Error::Invalid("the key is empty".into())),
         1..=KEY_BYTES_MAX => Ok(()),
         length => Err(Error::TooLarge(format!("a key of {length} bytes; at most {KEY_BYTES_MAX} are allowed"))),
+    }
+}
+
+/// A range may begin before the first key; a single key may not be empty.
+pub(super) fn check_range(keys: &KeyRange) -> Result<(), Error> {
+    match keys.end {
+        Some(_) if keys.start.is_empty() => Ok(()),
+        _ => check_key(&keys.start),
     }
 }
 
@@ -290,14 +298,7 @@ impl<'a, V: Versions> Staged<'a, V> {
         }
         for kv in &previous {
             self.fresh.push(kv.key.clone(), revision, None);
-            let gone = KeyValue {
-                key: kv.key.clone(),
-                value: Bytes::new(),
-                create_revision: 0,
-                mod_revision: revision,
-                version: 0,
-                lease: 0,
-            };
+            let gone = KeyValue::gone(kv.key.clone(), revision);
             changes.push(Change { kv: gone, is_delete: true, previous: Some(kv.clone()) });
         }
         Ok(OpDone::Delete { deleted: previous.len() as u64, previous })

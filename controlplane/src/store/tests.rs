@@ -1,1 +1,54 @@
+//! The contract of [`Kv`], run on every implementation.
 
+mod contract;
+mod crash;
+mod random;
+
+use std::path::Path;
+
+use super::memory::Memory;
+use super::{Config, Store};
+
+fn open(dir: &Path) -> Store {
+    Store::open(Config::new(dir)).unwrap()
+}
+
+/// Runs one async test of the contract on each implementation.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::contract::$name(&super::Memory::new()).await;
+            })+
+        }
+        mod disk {
+            $(#[tokio::test]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let store = super::open(dir.path());
+                super::contract::$name(&store).await;
+                store.close().await;
+            })+
+        }
+    };
+}
+
+contract!(
+    begins_at_revision_one,
+    puts_count_versions,
+    a_deletion_is_a_version,
+    compares,
+    one_revision_for_a_transaction,
+    a_transaction_sees_itself,
+    ranges_are_ordered_and_limited,
+    ranges_read_the_past,
+    keys_with_any_bytes,
+    limits,
+    compaction,
+    watches_from_the_past_and_on,
+    watches_of_a_key_skip_the_rest,
+    watches_from_a_compacted_revision_end,
+    nothing_written_means_no_revision,
+    writers_at_once_lose_nothing,
+);

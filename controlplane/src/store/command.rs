@@ -1,0 +1,181 @@
+//! The commands of the log as bytes.
+//!
+//! Protocol buffers, so that members of two versions can share a log: fields are added, never renumbered.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::kv::{Compare, Compared, Comparison, KeyRange, Op, Range, Txn};
+
+/// What members agree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    Txn(Txn),
+    /// Reads below this revision are refused from now on.
+    Compact(u64),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CommandWire {
+    #[prost(message, optional, tag = "1")]
+    txn: Option<TxnWire>,
+    #[prost(uint64, optional, tag = "2")]
+    compact: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TxnWire {
+    #[prost(message, repeated, tag = "1")]
+    compares: Vec<CompareWire>,
+    #[prost(message, repeated, tag = "2")]
+    success: Vec<OpWire>,
+    #[prost(message, repeated, tag = "3")]
+    failure: Vec<OpWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CompareWire {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    /// 0 equal, 1 not equal, 2 greater, 3 less.
+    #[prost(uint32, tag = "2")]
+    is: u32,
+    #[prost(uint64, optional, tag = "3")]
+    create: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    modified: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    version: Option<u64>,
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    value: Option<Bytes>,
+    #[prost(int64, optional, tag = "7")]
+    lease: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OpWire {
+    /// 1 put, 2 delete, 3 range.
+    #[prost(uint32, tag = "1")]
+    what: u32,
+    #[prost(bytes = "bytes", tag = "2")]
+    key: Bytes,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    end: Option<Bytes>,
+    #[prost(bytes = "bytes", tag = "4")]
+    value: Bytes,
+    #[prost(int64, tag = "5")]
+    lease: i64,
+    #[prost(uint64, tag = "6")]
+    revision: u64,
+    #[prost(uint64, tag = "7")]
+    limit: u64,
+    #[prost(bool, tag = "8")]
+    keys_only: bool,
+    #[prost(bool, tag = "9")]
+    count_only: bool,
+}
+
+// === impl Command ===
+
+impl Command {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let wire = match self {
+            Command::Txn(txn) => CommandWire {
+                txn: Some(TxnWire {
+                    compares: txn.compares.iter().map(compare_out).collect(),
+                    success: txn.success.iter().map(op_out).collect(),
+                    failure: txn.failure.iter().map(op_out).collect(),
+                }),
+                compact: None,
+            },
+            Command::Compact(revision) => CommandWire { txn: None, compact: Some(*revision) },
+        };
+        wire.encode_to_vec()
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Command, String> {
+        let wire = CommandWire::decode(bytes).map_err(|error| error.to_string())?;
+        match (wire.txn, wire.compact) {
+            (Some(txn), None) => Ok(Command::Txn(Txn {
+                compares: txn.compares.into_iter().map(compare_in).collect::<Result<_, _>>()?,
+                success: txn.success.into_iter().map(op_in).collect::<Result<_, _>>()?,
+                failure: txn.failure.into_iter().map(op_in).collect::<Result<_, _>>()?,
+            })),
+            (None, Some(revision)) => Ok(Command::Compact(revision)),
+            _ => Err("a command of a kind that this version does not know".into()),
+        }
+    }
+}
+
+fn compare_out(compare: &Compare) -> CompareWire {
+    let is = match compare.is {
+        Comparison::Equal => 0,
+        Comparison::NotEqual => 1,
+        Comparison::Greater => 2,
+        Comparison::Less => 3,
+    };
+    let mut wire = CompareWire { key: compare.key.clone(), is, ..CompareWire::default() };
+    match &compare.what {
+        Compared::CreateRevision(wanted) => wire.create = Some(*wanted),
+        Compared::ModRevision(wanted) => wire.modified = Some(*wanted),
+        Compared::Version(wanted) => wire.version = Some(*wanted),
+        Compared::Value(wanted) => wire.value = Some(wanted.clone()),
+        Compared::Lease(wanted) => wire.lease = Some(*wanted),
+    }
+    wire
+}
+
+fn compare_in(wire: CompareWire) -> Result<Compare, String> {
+    let what = match (wire.create, wire.modified, wire.version, wire.value, wire.lease) {
+        (Some(wanted), None, None, None, None) => Compared::CreateRevision(wanted),
+        (None, Some(wanted), None, None, None) => Compared::ModRevision(wanted),
+        (None, None, Some(wanted), None, None) => Compared::Version(wanted),
+        (None, None, None, Some(wanted), None) => Compared::Value(wanted),
+        (None, None, None, None, Some(wanted)) => Compared::Lease(wanted),
+        _ => return Err("a compare of a kind that this version does not know".into()),
+    };
+    let is = match wire.is {
+        0 => Comparison::Equal,
+        1 => Comparison::NotEqual,
+        2 => Comparison::Greater,
+        3 => Comparison::Less,
+        _ => return Err("a comparison that this version does not know".into()),
+    };
+    Ok(Compare { key: wire.key, what, is })
+}
+
+fn op_out(op: &Op) -> OpWire {
+    match op {
+        Op::Put { key, value, lease } => {
+            OpWire { what: 1, key: key.clone(), value: value.clone(), lease: *lease, ..OpWire::default() }
+        }
+        Op::Delete { keys } => OpWire { what: 2, key: keys.start.clone(), end: keys.end.clone(), ..OpWire::default() },
+        Op::Range(range) => OpWire {
+            what: 3,
+            key: range.keys.start.clone(),
+            end: range.keys.end.clone(),
+            revision: range.revision,
+            limit: range.limit as u64,
+            keys_only: range.keys_only,
+            count_only: range.count_only,
+            ..OpWire::default()
+        },
+    }
+}
+
+fn op_in(wire: OpWire) -> Result<Op, String> {
+    let keys = KeyRange { start: wire.key, end: wire.end };
+    Ok(match wire.what {
+        1 => Op::Put { key: keys.start, value: wire.value, lease: wire.lease },
+        2 => Op::Delete { keys },
+        3 => Op::Range(Range {
+            keys,
+            revision: wire.revision,
+            limit: usize::try_from(wire.limit).unwrap_or(usize::MAX),
+            keys_only: wire.keys_only,
+            count_only: wire.count_only,
+            serializable: true,
+        }),
+        _ => return Err("an operation of a kind that this version does not know".into()),
+    })
+}

@@ -1,0 +1,157 @@
+//! Whose data a folder holds, and that one process alone has it open.
+//!
+//! The identity file is written once, when the folder is made. Only then may a database be created: a database that
+//! vanished is an error, never an empty one, because an amnesiac member would break promises it has made.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The layout of the data; one more whenever an older version could misread it.
+pub(super) const FORMAT: u32 = 1;
+
+const IDENTITY: &str = "identity";
+const LOCK: &str = "lock";
+pub(super) const DATABASE: &str = "db";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) format: u32,
+    pub(super) cluster: u64,
+    pub(super) member: u64,
+    pub(super) folder: String,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Phase {
+    /// The database is being made for the first time: nothing was promised yet, so it may be thrown away.
+    Creating,
+    Ready,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the store's folder {dir:?} is in use by {holder}: stop it, or choose another data folder")]
+    InUse { dir: PathBuf, holder: String },
+    #[error(
+        "the store's folder {dir:?} was written by a newer version (data format {found}, this version knows up to \
+         {FORMAT}): start a version at least as new, or restore a snapshot into an empty folder"
+    )]
+    Newer { dir: PathBuf, found: u32 },
+    #[error(
+        "the store's folder {dir:?} has lost part of its data ({what}): this member cannot go on from it; restore a \
+         snapshot into an empty folder"
+    )]
+    Amnesia { dir: PathBuf, what: String },
+    #[error("cannot use {path:?} for the store")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot open the store's database in {dir:?}: {cause}")]
+    Database { dir: PathBuf, cause: String },
+}
+
+/// Held as long as the folder is open.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+// === impl Lock ===
+
+impl Lock {
+    pub(super) fn take(dir: &Path) -> Result<Lock, OpenError> {
+        std::fs::create_dir_all(dir).map_err(|source| OpenError::Io { path: dir.into(), source })?;
+        let path = dir.join(LOCK);
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(io)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            // The holder may not have written its number yet.
+            let _ = file.read_to_string(&mut pid);
+            let holder = match pid.trim() {
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(OpenError::InUse { dir: dir.into(), holder });
+        }
+        file.set_len(0).map_err(io)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// A new one-member cluster.
+    pub(super) fn new() -> Identity {
+        Identity {
+            format: FORMAT,
+            cluster: rand::random_range(1..u64::MAX),
+            member: rand::random_range(1..u64::MAX),
+            folder: uuid::Uuid::new_v4().to_string(),
+            phase: Phase::Creating,
+        }
+    }
+
+    /// `None`: nothing was ever made here.
+    pub(super) fn load(dir: &Path) -> Result<Option<Identity>, OpenError> {
+        let path = dir.join(IDENTITY);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(OpenError::Io { path, source }),
+        };
+        let garbled = || OpenError::Amnesia { dir: dir.into(), what: "its identity file is garbled".into() };
+        let (body, sum) = text.trim_end().rsplit_once('\n').ok_or_else(garbled)?;
+        if sum != checksum(body) {
+            return Err(garbled());
+        }
+        // A newer version may have other fields; its format number comes first and stays.
+        let body: serde_json::Value = serde_json::from_str(body).map_err(|_| garbled())?;
+        let found = body.get("format").and_then(serde_json::Value::as_u64).ok_or_else(garbled)?;
+        let found = u32::try_from(found).map_err(|_| garbled())?;
+        if found > FORMAT {
+            return Err(OpenError::Newer { dir: dir.into(), found });
+        }
+        serde_json::from_value(body).map(Some).map_err(|_| garbled())
+    }
+
+    /// Written whole or not at all, and durable.
+    pub(super) fn store(&self, dir: &Path) -> Result<(), OpenError> {
+        let path = dir.join(IDENTITY);
+        let body = serde_json::to_string(self).expect("an identity is plain data");
+        let text = format!("{body}\n{}\n", checksum(&body));
+        replace(&path, text.as_bytes()).map_err(|source| OpenError::Io { path, source })
+    }
+}
+
+fn checksum(body: &str) -> String {
+    hex::encode(Sha256::digest(body))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}

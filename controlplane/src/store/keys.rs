@@ -1,0 +1,180 @@
+//! The bytes of keys and values in RocksDB; nothing else knows them.
+//!
+//! | key | value |
+//! |---|---|
+//! | `d` escaped key, inverted revision | one version: what it was at that revision |
+//! | `r` revision, position | a change: the key, and the revision of the version that it replaced |
+//! | `l` index | an entry of the Raft log that has to be kept |
+//! | `m` | the record: where this member stands |
+//!
+//! The versions of a key lie together, the newest first. The changes in order of revision rebuild the history after
+//! a restart, and tell the compaction what is garbage, so neither ever walks over all data.
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{decode_varint, encode_varint};
+
+use super::kv::KeyValue;
+
+pub(super) const RECORD: &[u8] = b"m";
+pub(super) const DATA: u8 = b'd';
+pub(super) const CHANGE: u8 = b'r';
+pub(super) const ENTRY: u8 = b'l';
+
+/// A zero byte in a key is followed by this, and the end of the key is a zero byte and one less.
+const ZERO: [u8; 2] = [0, 2];
+const END: [u8; 2] = [0, 1];
+const REVISION_BYTES: usize = 8;
+
+const FLAG_DELETED: u8 = 1;
+
+/// A change, as it is found by revision.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Touched {
+    pub(super) revision: u64,
+    /// Which of the changes of its revision.
+    pub(super) position: u32,
+    pub(super) key: Bytes,
+    /// The revision of the version before; 0: there was none.
+    pub(super) replaced: u64,
+    pub(super) is_delete: bool,
+}
+
+/// Where all versions of `key` begin.
+pub(super) fn data_prefix(key: &[u8]) -> Vec<u8> {
+    let mut out = data_start(key);
+    out.put_slice(&END);
+    out
+}
+
+/// Where the versions of `key` and of all keys after it begin.
+pub(super) fn data_start(key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 3 + REVISION_BYTES);
+    out.push(DATA);
+    for byte in key {
+        match byte {
+            0 => out.put_slice(&ZERO),
+            byte => out.push(*byte),
+        }
+    }
+    out
+}
+
+/// Where the versions of all keys end.
+pub(super) fn data_end() -> Vec<u8> {
+    vec![DATA + 1]
+}
+
+pub(super) fn version(key: &[u8], revision: u64) -> Vec<u8> {
+    let mut out = data_prefix(key);
+    out.put_u64(!revision);
+    out
+}
+
+/// The prefix of a version's key (as of [`data_prefix`]), and its revision.
+pub(super) fn split_version(bytes: &[u8]) -> Option<(&[u8], u64)> {
+    let (prefix, mut revision) = bytes.split_at_checked(bytes.len().checked_sub(REVISION_BYTES)?)?;
+    prefix.ends_with(&END).then(|| (prefix, !revision.get_u64()))
+}
+
+/// The key of a prefix.
+pub(super) fn unescape(prefix: &[u8]) -> Bytes {
+    let escaped = &prefix[1..prefix.len() - END.len()];
+    if !escaped.contains(&0) {
+        return Bytes::copy_from_slice(escaped);
+    }
+    let mut out = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(byte) = bytes.next() {
+        out.push(*byte);
+        if *byte == 0 {
+            bytes.next();
+        }
+    }
+    out.into()
+}
+
+pub(super) fn put_value(out: &mut Vec<u8>, kv: &KeyValue, is_delete: bool) {
+    out.push(if is_delete { FLAG_DELETED } else { 0 });
+    if !is_delete {
+        encode_varint(kv.create_revision, out);
+        encode_varint(kv.version, out);
+        encode_varint(kv.lease.cast_unsigned(), out);
+        out.put_slice(&kv.value);
+    }
+}
+
+/// A version: `None` if it is a deletion; an error if the bytes are not a version.
+pub(super) fn value(key: Bytes, revision: u64, mut bytes: &[u8], value: bool) -> Result<Option<KeyValue>, String> {
+    let garbled = || format!("the version of {key:?} at revision {revision} is garbled");
+    let bytes = &mut bytes;
+    if !bytes.has_remaining() {
+        return Err(garbled());
+    }
+    if bytes.get_u8() & FLAG_DELETED != 0 {
+        return Ok(None);
+    }
+    let mut number = || decode_varint(bytes).map_err(|_| garbled());
+    let (create_revision, version, lease) = (number()?, number()?, number()?.cast_signed());
+    let value = if value { Bytes::copy_from_slice(bytes) } else { Bytes::new() };
+    Ok(Some(KeyValue { key, value, create_revision, mod_revision: revision, version, lease }))
+}
+
+pub(super) fn change(revision: u64, position: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(13);
+    out.push(CHANGE);
+    out.put_u64(revision);
+    out.put_u32(position);
+    out
+}
+
+pub(super) fn change_value(key: &[u8], replaced: u64, is_delete: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 10);
+    out.push(if is_delete { FLAG_DELETED } else { 0 });
+    encode_varint(replaced, &mut out);
+    out.put_slice(key);
+    out
+}
+
+pub(super) fn touched(key: &[u8], mut value: &[u8]) -> Result<Touched, String> {
+    let garbled = || format!("the change under {key:?} is garbled");
+    if key.len() != 13 || value.is_empty() {
+        return Err(garbled());
+    }
+    let mut place = &key[1..];
+    let (revision, position) = (place.get_u64(), place.get_u32());
+    let is_delete = value.get_u8() & FLAG_DELETED != 0;
+    let replaced = decode_varint(&mut value).map_err(|_| garbled())?;
+    Ok(Touched { revision, position, key: Bytes::copy_from_slice(value), replaced, is_delete })
+}
+
+pub(super) fn entry(index: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9);
+    out.push(ENTRY);
+    out.put_u64(index);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_order_by_key_then_newest_first() {
+        let mut keys: Vec<(&[u8], u64)> =
+            vec![(b"a", 1), (b"a", 2), (b"a\0", 3), (b"a\0\0", 1), (b"a\0\x01", 9), (b"a\x01", 1), (b"ab", 1)];
+        keys.sort_by_key(|(key, revision)| (key.to_vec(), !revision));
+        let encoded: Vec<_> = keys.iter().map(|(key, revision)| version(key, *revision)).collect();
+        assert!(encoded.is_sorted());
+        for ((key, revision), bytes) in keys.iter().zip(&encoded) {
+            let (prefix, at) = split_version(bytes).unwrap();
+            assert_eq!((unescape(prefix).as_ref(), at), (*key, *revision));
+            assert!(data_start(key) <= *bytes);
+        }
+    }
+
+    #[test]
+    fn changes_come_back() {
+        let touched = touched(&change(7, 1), &change_value(b"k", 5, true)).unwrap();
+        assert_eq!(touched, Touched { revision: 7, position: 1, key: "k".into(), replaced: 5, is_delete: true });
+    }
+}

@@ -1,0 +1,268 @@
+//! What any implementation must do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+
+use crate::store::kv::{ChangeBatch, Changes, Compare, Compared, Comparison, Error, KeyRange, KeyValue, Kv, Op};
+use crate::store::kv::{OpDone, Range, Ranged, Txn, TxnDone, Watch};
+
+pub(super) fn put(key: &str, value: &str) -> Op {
+    Op::Put { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()), lease: 0 }
+}
+
+pub(super) fn delete(keys: KeyRange) -> Op {
+    Op::Delete { keys }
+}
+
+pub(super) async fn write(kv: &impl Kv, ops: Vec<Op>) -> TxnDone {
+    kv.txn(Txn { success: ops, ..Txn::default() }).await.unwrap()
+}
+
+pub(super) async fn one(kv: &impl Kv, key: &str) -> Option<KeyValue> {
+    kv.range(Range::newest(KeyRange::key(key.to_owned()))).await.unwrap().items.pop()
+}
+
+async fn all(kv: &impl Kv, revision: u64) -> Result<Ranged, Error> {
+    kv.range(Range { revision, ..Range::newest(everything()) }).await
+}
+
+pub(super) fn everything() -> KeyRange {
+    KeyRange::prefix("")
+}
+
+fn show(ranged: &Ranged) -> String {
+    let item = |kv: &KeyValue| format!("{}={}", kv.key.escape_ascii(), kv.value.escape_ascii());
+    ranged.items.iter().map(item).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn show_batch(batch: &ChangeBatch) -> String {
+    let change = |change: &crate::store::kv::Change| {
+        let key = change.kv.key.escape_ascii();
+        let revision = change.kv.mod_revision;
+        match change.is_delete {
+            true => format!("-{key}@{revision}"),
+            false => format!("{key}={}@{revision}", change.kv.value.escape_ascii()),
+        }
+    };
+    batch.changes.iter().map(change).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) async fn next(changes: &mut Changes) -> Result<ChangeBatch, Error> {
+    tokio::time::timeout(Duration::from_secs(5), changes.next()).await.expect("a batch comes").expect("not over")
+}
+
+pub(super) async fn begins_at_revision_one(kv: &impl Kv) {
+    assert_eq!(kv.revision(), 1);
+    let ranged = all(kv, 0).await.unwrap();
+    assert_eq!((ranged.count, ranged.revision), (0, 1));
+    assert_eq!(write(kv, vec![put("a", "1")]).await.revision, 2);
+    assert_eq!(kv.revision(), 2);
+}
+
+pub(super) async fn puts_count_versions(kv: &impl Kv) {
+    write(kv, vec![put("a", "1")]).await;
+    let done = write(kv, vec![put("a", "2")]).await;
+    let OpDone::Put { previous: Some(previous) } = &done.results[0] else { panic!("{done:?}") };
+    assert_eq!((&*previous.value, previous.version, previous.mod_revision), (&b"1"[..], 1, 2));
+    let kv = one(kv, "a").await.unwrap();
+    assert_eq!((kv.create_revision, kv.mod_revision, kv.version), (2, 3, 2));
+}
+
+pub(super) async fn a_deletion_is_a_version(kv: &impl Kv) {
+    write(kv, vec![put("a", "1"), put("ab", "1"), put("b", "1")]).await;
+    let done = write(kv, vec![delete(KeyRange::prefix("a"))]).await;
+    let OpDone::Delete { deleted: 2, previous } = &done.results[0] else { panic!("{done:?}") };
+    assert_eq!(previous.len(), 2);
+    assert!(one(kv, "a").await.is_none());
+    assert_eq!(show(&all(kv, 0).await.unwrap()), "b=1");
+    assert_eq!(show(&all(kv, 2).await.unwrap()), "a=1 ab=1 b=1");
+    write(kv, vec![put("a", "2")]).await;
+    let again = one(kv, "a").await.unwrap();
+    assert_eq!((again.create_revision, again.version), (4, 1));
+}
+
+pub(super) async fn compares(kv: &impl Kv) {
+    write(kv, vec![Op::Put { key: "a".into(), value: "1".into(), lease: 9 }]).await;
+    write(kv, vec![put("b", "1")]).await;
+    let check = async |key: &str, what: Compared, is: Comparison, wanted: bool| {
+        let compares = vec![Compare { key: key.to_owned().into(), what: what.clone(), is }];
+        let done = kv.txn(Txn { compares, ..Txn::default() }).await.unwrap();
+        assert_eq!(done.succeeded, wanted, "{key} {what:?} {is:?}");
+    };
+    check("a", Compared::CreateRevision(2), Comparison::Equal, true).await;
+    check("a", Compared::ModRevision(1), Comparison::Greater, true).await;
+    check("a", Compared::ModRevision(2), Comparison::Less, false).await;
+    check("a", Compared::Version(1), Comparison::NotEqual, false).await;
+    check("a", Compared::Value("1".into()), Comparison::Equal, true).await;
+    check("a", Compared::Lease(9), Comparison::Equal, true).await;
+    check("none", Compared::CreateRevision(0), Comparison::Equal, true).await;
+    check("none", Compared::Version(0), Comparison::Greater, false).await;
+    check("none", Compared::Value("".into()), Comparison::Equal, false).await;
+    check("none", Compared::Value("x".into()), Comparison::NotEqual, false).await;
+    let create = Txn { compares: vec![Compare::absent("a")], success: vec![put("a", "2")], failure: vec![] };
+    let done = kv.txn(create).await.unwrap();
+    assert_eq!((done.succeeded, done.revision), (false, 3));
+    let update = Txn { compares: vec![Compare::unchanged("a", 2)], success: vec![put("a", "2")], failure: vec![] };
+    assert!(kv.txn(update.clone()).await.unwrap().succeeded);
+    assert!(!kv.txn(update).await.unwrap().succeeded);
+}
+
+pub(super) async fn one_revision_for_a_transaction(kv: &impl Kv) {
+    let done = write(kv, vec![put("a", "1"), put("b", "2"), put("c", "3")]).await;
+    assert_eq!(done.revision, 2);
+    let ranged = all(kv, 0).await.unwrap();
+    assert!(ranged.items.iter().all(|kv| kv.mod_revision == 2), "{ranged:?}");
+}
+
+pub(super) async fn a_transaction_sees_itself(kv: &impl Kv) {
+    write(kv, vec![put("a", "1"), put("c", "1")]).await;
+    let read = || Op::Range(Range::newest(everything()));
+    let done = write(kv, vec![read(), put("b", "2"), read(), delete(KeyRange::key("c")), read()]).await;
+    let shown = |index: usize| match &done.results[index] {
+        OpDone::Range(ranged) => show(ranged),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([shown(0), shown(2), shown(4)], ["a=1 c=1", "a=1 b=2 c=1", "a=1 b=2"]);
+}
+
+pub(super) async fn ranges_are_ordered_and_limited(kv: &impl Kv) {
+    for key in ["p/c", "p/a", "q", "p/b", "o"] {
+        write(kv, vec![put(key, "1")]).await;
+    }
+    let range = Range { limit: 2, ..Range::newest(KeyRange::prefix("p/")) };
+    let ranged = kv.range(range.clone()).await.unwrap();
+    assert_eq!((show(&ranged).as_str(), ranged.count, ranged.more), ("p/a=1 p/b=1", 3, true));
+    let ranged = kv.range(Range { limit: 3, ..range.clone() }).await.unwrap();
+    assert_eq!((ranged.items.len(), ranged.more), (3, false));
+    let ranged = kv.range(Range { count_only: true, ..range.clone() }).await.unwrap();
+    assert_eq!((ranged.items.len(), ranged.count), (0, 3));
+    let ranged = kv.range(Range { keys_only: true, ..range }).await.unwrap();
+    assert_eq!(show(&ranged), "p/a= p/b=");
+    let upside_down = KeyRange { start: "z".into(), end: Some("a".into()) };
+    assert_eq!(kv.range(Range::newest(upside_down)).await.unwrap().count, 0);
+}
+
+pub(super) async fn ranges_read_the_past(kv: &impl Kv) {
+    for value in 0..20 {
+        write(kv, vec![put("a", &value.to_string()), put("b", &value.to_string())]).await;
+    }
+    for revision in 2..=21 {
+        let value = revision - 2;
+        assert_eq!(show(&all(kv, revision).await.unwrap()), format!("a={value} b={value}"));
+    }
+    assert_eq!(show(&all(kv, 1).await.unwrap()), "");
+    assert_eq!(all(kv, 22).await, Err(Error::Future { wanted: 22, newest: 21 }));
+}
+
+pub(super) async fn keys_with_any_bytes(kv: &impl Kv) {
+    let keys: [&[u8]; 8] = [b"\0", b"\0\0", b"\0\x01", b"a", b"a\0", b"a\0b", b"a\xff", b"\xff\xff"];
+    let mut ops: Vec<Op> =
+        keys.iter().map(|key| Op::Put { key: Bytes::from_static(key), value: "1".into(), lease: 0 }).collect();
+    ops.reverse();
+    write(kv, ops).await;
+    let found: Vec<Bytes> = all(kv, 0).await.unwrap().items.into_iter().map(|kv| kv.key).collect();
+    assert_eq!(found, keys);
+    let prefixed = kv.range(Range::newest(KeyRange::prefix("a"))).await.unwrap();
+    assert_eq!(prefixed.count, 4);
+    let exact = KeyRange { start: Bytes::from_static(b"a\0"), end: Some(Bytes::from_static(b"a\0c")) };
+    assert_eq!(kv.range(Range::newest(exact)).await.unwrap().count, 2);
+}
+
+pub(super) async fn limits(kv: &impl Kv) {
+    let refused = async |ops: Vec<Op>| kv.txn(Txn { success: ops, ..Txn::default() }).await.unwrap_err();
+    assert!(matches!(refused(vec![put("", "1")]).await, Error::Invalid(_)));
+    assert!(matches!(refused(vec![put("a", &"x".repeat(2 * 1024 * 1024))]).await, Error::TooLarge(_)));
+    let many = (0..10_000).map(|index| put(&index.to_string(), "")).collect();
+    assert!(matches!(refused(many).await, Error::TooLarge(_)));
+    assert!(matches!(refused(vec![put("a", "1"), put("a", "2")]).await, Error::Invalid(_)));
+    assert!(matches!(refused(vec![put("a", "1"), delete(KeyRange::prefix("a"))]).await, Error::Invalid(_)));
+    assert!(matches!(kv.range(Range::newest(KeyRange::key(""))).await, Err(Error::Invalid(_))) || kv.revision() == 1);
+    assert_eq!(kv.revision(), 1);
+}
+
+pub(super) async fn compaction(kv: &impl Kv) {
+    write(kv, vec![put("a", "1"), put("b", "1")]).await;
+    write(kv, vec![put("a", "2")]).await;
+    write(kv, vec![delete(KeyRange::key("b"))]).await;
+    write(kv, vec![put("a", "3")]).await;
+    assert_eq!(kv.compact(9).await, Err(Error::Future { wanted: 9, newest: 5 }));
+    kv.compact(4).await.unwrap();
+    assert_eq!(kv.compact(4).await, Err(Error::Compacted { wanted: 4, oldest: 4 }));
+    assert_eq!(all(kv, 3).await, Err(Error::Compacted { wanted: 3, oldest: 4 }));
+    assert_eq!(show(&all(kv, 4).await.unwrap()), "a=2");
+    assert_eq!(show(&all(kv, 5).await.unwrap()), "a=3");
+    let past = Op::Range(Range { revision: 2, ..Range::newest(everything()) });
+    let done = kv.txn(Txn { success: vec![put("c", "1"), past], ..Txn::default() }).await;
+    assert_eq!(done, Err(Error::Compacted { wanted: 2, oldest: 4 }));
+    assert!(one(kv, "c").await.is_none(), "a refused transaction does nothing");
+}
+
+pub(super) async fn watches_from_the_past_and_on(kv: &impl Kv) {
+    write(kv, vec![put("a", "1")]).await;
+    write(kv, vec![put("a", "2"), put("b", "1")]).await;
+    let mut changes = kv.watch(Watch { keys: everything(), from: 2, previous: true }).await.unwrap();
+    let batch = next(&mut changes).await.unwrap();
+    assert_eq!((show_batch(&batch).as_str(), batch.revision), ("a=1@2 a=2@3 b=1@3", 3));
+    assert_eq!(batch.changes[1].previous.as_ref().unwrap().value, "1");
+    write(kv, vec![delete(KeyRange::key("a"))]).await;
+    let batch = next(&mut changes).await.unwrap();
+    assert_eq!(show_batch(&batch), "-a@4");
+    assert_eq!(batch.changes[0].previous.as_ref().unwrap().value, "2");
+    let mut later = kv.watch(Watch { keys: everything(), from: 0, previous: false }).await.unwrap();
+    let mut future = kv.watch(Watch { keys: everything(), from: 6, previous: false }).await.unwrap();
+    write(kv, vec![put("a", "5")]).await;
+    write(kv, vec![put("a", "6")]).await;
+    let first = next(&mut later).await.unwrap();
+    assert!(show_batch(&first).starts_with("a=5@5") && first.changes[0].previous.is_none());
+    assert_eq!(show_batch(&next(&mut future).await.unwrap()), "a=6@6");
+}
+
+pub(super) async fn watches_of_a_key_skip_the_rest(kv: &impl Kv) {
+    let mut changes = kv.watch(Watch { keys: KeyRange::key("a"), from: 0, previous: false }).await.unwrap();
+    write(kv, vec![put("b", "1")]).await;
+    let batch = next(&mut changes).await.unwrap();
+    assert_eq!((batch.changes.len(), batch.revision), (0, 2), "progress alone");
+    write(kv, vec![put("a", "1"), put("b", "2")]).await;
+    assert_eq!(show_batch(&next(&mut changes).await.unwrap()), "a=1@3");
+}
+
+pub(super) async fn watches_from_a_compacted_revision_end(kv: &impl Kv) {
+    for value in ["1", "2", "3"] {
+        write(kv, vec![put("a", value)]).await;
+    }
+    let mut slow = kv.watch(Watch { keys: everything(), from: 2, previous: false }).await.unwrap();
+    kv.compact(3).await.unwrap();
+    assert_eq!(next(&mut slow).await, Err(Error::Compacted { wanted: 2, oldest: 4 }));
+    assert!(slow.next().await.is_none());
+    let refused = kv.watch(Watch { keys: everything(), from: 3, previous: false }).await.err();
+    assert_eq!(refused, Some(Error::Compacted { wanted: 3, oldest: 4 }));
+    let mut good = kv.watch(Watch { keys: everything(), from: 4, previous: false }).await.unwrap();
+    assert_eq!(show_batch(&next(&mut good).await.unwrap()), "a=3@4");
+}
+
+pub(super) async fn nothing_written_means_no_revision(kv: &impl Kv) {
+    write(kv, vec![put("a", "1")]).await;
+    assert_eq!(write(kv, vec![]).await.revision, 2);
+    assert_eq!(write(kv, vec![delete(KeyRange::key("none"))]).await.revision, 2);
+    assert_eq!(kv.revision(), 2);
+}
+
+pub(super) async fn writers_at_once_lose_nothing(kv: &impl Kv) {
+    let mut changes = kv.watch(Watch { keys: everything(), from: 2, previous: false }).await.unwrap();
+    let writes =
+        (0..300).map(|index| write(kv, vec![put(&format!("k{index:03}"), "1"), put(&format!("l{index}"), "")]));
+    let mut revisions: Vec<u64> =
+        futures::future::join_all(writes).await.into_iter().map(|done| done.revision).collect();
+    revisions.sort_unstable();
+    assert_eq!(revisions, (2..302).collect::<Vec<_>>());
+    let mut seen = 1;
+    while seen < 301 {
+        for change in next(&mut changes).await.unwrap().changes {
+            assert!(change.kv.mod_revision == seen || change.kv.mod_revision == seen + 1, "a gap after {seen}");
+            seen = change.kv.mod_revision;
+        }
+    }
+    assert_eq!(all(kv, 0).await.unwrap().count, 600);
+}

@@ -1,0 +1,161 @@
+//! What a start finds after an end that was not clean, and what it refuses.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::contract::{delete, everything, next, one, put, show_batch, write};
+use super::open;
+use crate::store::kv::{KeyRange, Kv, Range, Watch};
+use crate::store::{Config, OpenError, Store};
+
+/// A folder as a power cut would leave it: copied file by file while the store is running.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_without_a_close() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4_u64 {
+        let store = open(dir.path());
+        assert_eq!(store.revision(), 1 + round * 20);
+        for index in 0..20 {
+            write(&store, vec![put(&format!("{round}/{index}"), "1")]).await;
+            if index % 7 == 0 {
+                let copied = tempfile::tempdir().unwrap();
+                copy(dir.path(), copied.path());
+                let again = open(copied.path());
+                assert_eq!(again.revision(), store.revision());
+                assert!(one(&again, &format!("{round}/{index}")).await.is_some());
+                assert_eq!((again.cluster_id(), again.member_id()), (store.cluster_id(), store.member_id()));
+                // The copy goes on by itself.
+                write(&again, vec![put("other", "1")]).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn watches_go_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    write(&store, vec![put("a", "1"), put("b", "1")]).await;
+    write(&store, vec![put("a", "2")]).await;
+    store.compact(2).await.unwrap();
+    write(&store, vec![delete(KeyRange::prefix("a"))]).await;
+    store.close().await;
+    let store = open(dir.path());
+    assert!(store.watch(Watch { keys: everything(), from: 2, previous: true }).await.is_err());
+    let mut changes = store.watch(Watch { keys: everything(), from: 3, previous: true }).await.unwrap();
+    let batch = next(&mut changes).await.unwrap();
+    assert_eq!(show_batch(&batch), "a=2@3 -a@4");
+    assert_eq!(batch.changes[0].previous.as_ref().unwrap().value, "1");
+    write(&store, vec![put("c", "1")]).await;
+    assert_eq!(show_batch(&next(&mut changes).await.unwrap()), "c=1@5");
+}
+
+#[tokio::test]
+async fn old_versions_go_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { window: Duration::from_millis(50), ..Config::new(dir.path()) };
+    let store = Store::open(config).unwrap();
+    for index in 0..1500 {
+        write(&store, vec![put("a", &index.to_string()), put("b", "1")]).await;
+    }
+    write(&store, vec![delete(KeyRange::key("b"))]).await;
+    let newest = store.revision();
+    let range = Range { revision: newest - 1, ..Range::newest(everything()) };
+    let versions = || {
+        let count = |view: &mut crate::store::disk::View<'_>| view.changes_from(0, usize::MAX).map(|found| found.len());
+        store.0.disk.with(count).unwrap()
+    };
+    for _ in 0..200 {
+        if versions() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(versions(), 0);
+    assert!(store.range(range).await.is_err());
+    assert_eq!(store.range(Range::newest(everything())).await.unwrap().count, 1);
+    assert_eq!(store.0.disk.versions().unwrap(), 1, "only the newest version of the one key is left");
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let error = Store::open(Config::new(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("process {}", std::process::id())) && text.contains("data folder"), "{text}");
+    store.close().await;
+    open(dir.path()).close().await;
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close().await;
+    let mut identity = crate::store::identity::Identity::load(dir.path()).unwrap().unwrap();
+    identity.format = 7;
+    identity.store(dir.path()).unwrap();
+    let error = Store::open(Config::new(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 7, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_part_is_never_made_anew() {
+    let lose = async |what: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        write(&store, vec![put("a", "1")]).await;
+        store.close().await;
+        let path = dir.path().join(what);
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap()
+        } else {
+            std::fs::remove_file(path).unwrap()
+        }
+        let error = Store::open(Config::new(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::Amnesia { .. }), "{what}: {error}");
+    };
+    lose("identity").await;
+    lose("db").await;
+    lose("db/CURRENT").await;
+}
+
+#[tokio::test]
+async fn a_crash_while_the_folder_is_made_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut identity = crate::store::identity::Identity::new();
+    identity.phase = crate::store::identity::Phase::Creating;
+    identity.store(dir.path()).unwrap();
+    std::fs::create_dir(dir.path().join("db")).unwrap();
+    std::fs::write(dir.path().join("db/CURRENT"), "half").unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.cluster_id(), identity.cluster);
+    write(&store, vec![put("a", "1")]).await;
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut changes = store.watch(Watch { keys: everything(), from: 0, previous: false }).await.unwrap();
+    let other = store.clone();
+    store.close().await;
+    assert!(next(&mut changes).await.is_err());
+    assert!(other.range(Range::newest(everything())).await.is_err());
+    assert!(other.txn(crate::store::kv::Txn { success: vec![put("a", "1")], ..Default::default() }).await.is_err());
+    // The folder is free, although a handle lives.
+    open(dir.path()).close().await;
+}

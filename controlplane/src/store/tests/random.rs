@@ -1,0 +1,116 @@
+//! Random histories, on the store in memory and on the one on disk: the same answers, and the same state.
+
+use proptest::prelude::*;
+
+use super::contract::{everything, next};
+use super::open;
+use crate::store::kv::{Compare, Compared, Comparison, KeyRange, Kv, Op, Range, Txn, Watch};
+use crate::store::memory::Memory;
+
+#[derive(Debug, Clone)]
+enum Act {
+    Txn(Txn),
+    Read(Range),
+    Compact(u64),
+    Restart,
+}
+
+fn key() -> impl Strategy<Value = String> {
+    "[ab\0]{1,3}"
+}
+
+fn keys() -> impl Strategy<Value = KeyRange> {
+    prop_oneof![
+        key().prop_map(KeyRange::key),
+        key().prop_map(KeyRange::prefix),
+        (key(), key()).prop_map(|(start, end)| KeyRange { start: start.into(), end: Some(end.into()) }),
+        Just(everything()),
+    ]
+}
+
+fn range() -> impl Strategy<Value = Range> {
+    (keys(), 0..30_u64, 0..4_usize, any::<bool>(), any::<bool>()).prop_map(|(keys, revision, limit, values, count)| {
+        Range { keys, revision, limit, keys_only: !values, count_only: count && values, serializable: count }
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (key(), "[xyz]{0,2}", 0..3_i64)
+            .prop_map(|(key, value, lease)| Op::Put { key: key.into(), value: value.into(), lease }),
+        1 => keys().prop_map(|keys| Op::Delete { keys }),
+        1 => range().prop_map(Op::Range),
+    ]
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let what = prop_oneof![
+        (0..20_u64).prop_map(Compared::CreateRevision),
+        (0..20_u64).prop_map(Compared::ModRevision),
+        (0..4_u64).prop_map(Compared::Version),
+        (0..3_i64).prop_map(Compared::Lease),
+        "[xyz]{0,2}".prop_map(|value| Compared::Value(value.into())),
+    ];
+    let is = prop_oneof![
+        Just(Comparison::Equal),
+        Just(Comparison::NotEqual),
+        Just(Comparison::Greater),
+        Just(Comparison::Less)
+    ];
+    (key(), what, is).prop_map(|(key, what, is)| Compare { key: key.into(), what, is })
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let ops = || proptest::collection::vec(op(), 0..4);
+    let txn = (proptest::collection::vec(compare(), 0..2), ops(), ops());
+    prop_oneof![
+        10 => txn.prop_map(|(compares, success, failure)| Act::Txn(Txn { compares, success, failure })),
+        4 => range().prop_map(Act::Read),
+        1 => (1..30_u64).prop_map(Act::Compact),
+        1 => Just(Act::Restart),
+    ]
+}
+
+async fn changes(kv: &impl Kv, from: u64) -> Vec<crate::store::kv::Change> {
+    if from > kv.revision() {
+        return Vec::new();
+    }
+    let mut watch = kv.watch(Watch { keys: everything(), from, previous: true }).await.unwrap();
+    next(&mut watch).await.unwrap().changes
+}
+
+async fn same(acts: Vec<Act>) {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = Memory::new();
+    let mut disk = open(dir.path());
+    let mut compacted = 0;
+    for act in acts {
+        match act {
+            Act::Txn(txn) => assert_eq!(disk.txn(txn.clone()).await, memory.txn(txn).await),
+            Act::Read(range) => assert_eq!(disk.range(range.clone()).await, memory.range(range).await),
+            Act::Compact(revision) => {
+                let done = memory.compact(revision).await;
+                assert_eq!(disk.compact(revision).await, done);
+                compacted = if done.is_ok() { revision } else { compacted };
+            }
+            Act::Restart => {
+                drop(disk);
+                disk = open(dir.path());
+            }
+        }
+        assert_eq!(disk.revision(), memory.revision());
+    }
+    for revision in compacted.max(1)..=memory.revision() {
+        let range = Range { revision, ..Range::newest(everything()) };
+        assert_eq!(disk.range(range.clone()).await, memory.range(range).await);
+    }
+    assert_eq!(changes(&disk, compacted.max(1) + 1).await, changes(&memory, compacted.max(1) + 1).await);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn memory_and_disk_agree(acts in proptest::collection::vec(act(), 1..40)) {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(same(acts));
+    }
+}
