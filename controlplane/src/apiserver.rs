@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod link;
+pub mod oci;
 
 pub use link::Links;
 
