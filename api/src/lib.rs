@@ -2,12 +2,15 @@
 //!
 //! Pure: no I/O, no clock, no async runtime. Whoever needs the time passes it in.
 
+pub mod fields;
+pub mod kinds;
 pub mod object;
 pub mod resource;
 pub mod rejected;
 pub mod time;
 pub mod view;
 
+pub use kinds::Kind;
 pub use object::{Head, Object, Owner, Tree};
 pub use rejected::Rejected;
 pub use resource::Resource;

@@ -1,0 +1,143 @@
+//! `cargo xtask facts [FOLDER]`: turns Kubernetes' fact tables into the compact tables that `api` embeds.
+//!
+//! Knows the columns of the tables (`fields.tsv`, `packages.tsv`, `kinds.tsv`, `columns.tsv`, `swagger.json.gz`) and
+//! the lines that `api/src/{fields,kinds}.rs` read; decides nothing about Kubernetes itself.
+
+use anyhow::{Context, bail};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The Kubernetes release whose served kinds are kept.
+const RELEASE: &str = "1.36";
+
+/// Writes the generated tables. The folder comes from the first argument, or from `CORACLE_FACTS`.
+pub fn run(args: &[String]) -> anyhow::Result<()> {
+    let folder = args.first().cloned().or_else(|| std::env::var("CORACLE_FACTS").ok());
+    let folder = PathBuf::from(folder.context("no folder: pass it as argument, or set CORACLE_FACTS")?);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let api = root.join("api/src/generated");
+    fs::create_dir_all(&api)?;
+    fs::write(api.join("fields.txt"), fields(&folder)?)?;
+    fs::write(api.join("kinds.txt"), kinds(&folder)?)?;
+    fs::write(api.join("columns.txt"), columns(&folder)?)?;
+    Ok(())
+}
+
+/// One row of a table, by column name.
+type Row = BTreeMap<String, String>;
+
+fn table(folder: &Path, name: &str) -> anyhow::Result<Vec<Row>> {
+    let path = folder.join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().context("the table is empty")?.split('\t').collect();
+    let row = |line: &str| {
+        let cells = line.split('\t').chain(std::iter::repeat(""));
+        head.iter().zip(cells).map(|(key, cell)| ((*key).to_owned(), cell.to_owned())).collect()
+    };
+    Ok(lines.map(row).collect())
+}
+
+/// `P package group version definition-prefix`, `T type`, then a line for each field:
+/// `json proto+wire value flags extras…`.
+fn fields(folder: &Path) -> anyhow::Result<String> {
+    let packages: BTreeMap<String, Row> =
+        table(folder, "packages.tsv")?.into_iter().map(|row| (row["package"].clone(), row)).collect();
+    let mut out = String::new();
+    let (mut package, mut name) = (String::new(), String::new());
+    for row in table(folder, "fields.tsv")? {
+        if row["package"] != package {
+            package.clone_from(&row["package"]);
+            name.clear();
+            let about = packages.get(&package).with_context(|| format!("package {package} is not in packages.tsv"))?;
+            let prefix = about["protoPackage"].replacen("k8s.io.", "io.k8s.", 1);
+            writeln!(out, "P\t{package}\t{}\t{}\t{prefix}", about["group"], about["version"])?;
+        }
+        if row["type"] != name {
+            name.clone_from(&row["type"]);
+            writeln!(out, "T\t{name}")?;
+        }
+        if !row["valueType"].is_empty() {
+            out.push_str(&field(&package, &row)?);
+        }
+    }
+    Ok(out)
+}
+
+fn field(package: &str, row: &Row) -> anyhow::Result<String> {
+    let wire = match row["protoKind"].as_str() {
+        "varint" => "v",
+        "fixed64" => "f",
+        "bytes" => "b",
+        "" => "",
+        other => bail!("unknown wire form {other} in {package}"),
+    };
+    let value = &row["valueType"];
+    let value = value.strip_prefix(package).filter(|rest| rest.starts_with('.')).unwrap_or(value);
+    let mut flags = String::new();
+    match row["container"].as_str() {
+        "list" => flags.push('l'),
+        "map" => flags.push('m'),
+        _ => {}
+    }
+    for (column, flag) in [("pointer", 'p'), ("omitempty", 'e'), ("omitzero", 'z'), ("inline", 'i'), ("optional", 'o')]
+    {
+        if row[column] == "y" {
+            flags.push(flag);
+        }
+    }
+    let mut line = format!("{}\t{}{wire}\t{value}\t{flags}", row["json"], row["proto"]);
+    let extras = [
+        ('S', "patchStrategy"),
+        ('K', "patchMergeKey"),
+        ('L', "listType"),
+        ('k', "listMapKeys"),
+        ('M', "mapType"),
+        ('D', "default"),
+        ('E', "enum"),
+    ];
+    for (letter, column) in extras {
+        if !row[column].is_empty() {
+            write!(line, "\t{letter}{}", row[column])?;
+        }
+    }
+    line.push('\n');
+    Ok(line)
+}
+
+/// The kinds that the release serves in a stable version, and the metrics that `kubectl top` reads.
+fn kinds(folder: &Path) -> anyhow::Result<String> {
+    let keep = [
+        "group",
+        "version",
+        "kind",
+        "listKind",
+        "plural",
+        "singular",
+        "namespaced",
+        "shortNames",
+        "categories",
+        "verbs",
+        "subresources",
+        "subresourceVerbs",
+        "package",
+    ];
+    let mut out = String::new();
+    for row in table(folder, "kinds.tsv")? {
+        let stable = !row["version"].contains("alpha") && !row["version"].contains("beta");
+        let served = row["served"].split(',').any(|release| release == RELEASE) && stable;
+        if served || row["group"] == "metrics.k8s.io" {
+            writeln!(out, "{}", keep.map(|column| row[column].as_str()).join("\t"))?;
+        }
+    }
+    Ok(out)
+}
+
+fn columns(folder: &Path) -> anyhow::Result<String> {
+    let keep = ["group", "kind", "name", "type", "format", "priority"];
+    let rows = table(folder, "columns.tsv")?;
+    let lines = rows.iter().map(|row| keep.map(|column| row[column].as_str()).join("\t") + "\n");
+    Ok(lines.collect())
+}
