@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const RELEASE: &str = "1.36";
 
 /// Writes the generated tables. The folder comes from the first argument, or from `CORACLE_FACTS`.
-pub fn run(args: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let folder = args.first().cloned().or_else(|| std::env::var("CORACLE_FACTS").ok());
     let folder = PathBuf::from(folder.context("no folder: pass it as argument, or set CORACLE_FACTS")?);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,11 +1,52 @@
-//! The project's own tasks, as `cargo xtask NAME`.
+//! The project's own chores: `cargo xtask setup|demo|test|guests|bench|facts`.
 
+mod demo;
 mod facts;
+mod guests;
+mod setup;
+mod shell;
+mod test;
 
-fn main() -> anyhow::Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.split_first() {
-        Some((task, rest)) if task == "facts" => facts::run(rest),
-        _ => anyhow::bail!("usage: cargo xtask facts [FOLDER]"),
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of the Coracle repository", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what a build needs and this machine lacks
+    Setup,
+    /// Build everything, run a cluster of one process, and show a Service answering
+    Demo(demo::Args),
+    /// Run all checks and tests, as CI does
+    Test(test::Args),
+    /// Build the example guests into $CARGO_TARGET_DIR/guests
+    Guests,
+    /// Make the embedded tables of the API anew from a folder of facts
+    Facts {
+        /// The folder; $CORACLE_FACTS without it
+        folder: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().chore {
+        Chore::Setup => setup::run(),
+        Chore::Demo(args) => demo::run(&args),
+        Chore::Test(args) => test::run(&args),
+        Chore::Guests => guests::build().map(|_| ()),
+        Chore::Facts { folder } => facts::run(&folder.into_iter().collect::<Vec<_>>()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,0 +1,326 @@
+//! The command line: what can be said, and the defaults. Where kube-apiserver or the kubelet has a flag for the same
+//! thing, ours has its name.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Kubernetes for WebAssembly pods at the edge, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, max_term_width = 110, args_override_self = true)]
+pub(crate) struct Coracle {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// How log lines on standard error look
+    #[arg(long, global = true, env = "CORACLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Which log lines are written, as in `info` or `warn,proxy=debug`
+    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "info")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process: control plane, node and proxy
+    Up(Box<Up>),
+    /// Run a control plane
+    Server(Box<Server>),
+    /// Run a node that joins a control plane
+    Node(Box<Node>),
+    /// Make, list and revoke join tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Put images into a registry, and list those of the embedded one
+    #[command(subcommand)]
+    Image(Image),
+    /// Create or change the objects of a file
+    Apply(Apply),
+    /// Show objects
+    Get(Get),
+    /// Print a container's output
+    Logs(Logs),
+    /// Delete objects
+    Delete(Delete),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Parts that `--disable` turns off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Scheduler,
+    Controllers,
+    Node,
+    Proxy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) control: Control,
+    #[command(flatten)]
+    pub(crate) host: Host,
+    /// Where the API listens
+    #[arg(long, env = "CORACLE_LISTEN", default_value = "127.0.0.1:6443")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) control: Control,
+    /// Where the API listens
+    #[arg(long, env = "CORACLE_LISTEN", default_value = "0.0.0.0:6443")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    #[command(flatten)]
+    pub(crate) host: Host,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The API server to join, as in https://192.0.2.1:6443
+    #[arg(long, env = "CORACLE_SERVER", value_name = "URL")]
+    pub(crate) server: String,
+    /// A join token from `coracle token create`; needed until the node has its certificate
+    #[arg(long, env = "CORACLE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+/// Where state is kept.
+#[derive(Debug, Args)]
+pub(crate) struct Data {
+    /// The folder of everything that must outlive the process [default: /var/lib/coracle as root,
+    /// $XDG_DATA_HOME/coracle otherwise]
+    #[arg(long, env = "CORACLE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Further options as YAML, `name: value`; the command line wins
+    #[arg(long, env = "CORACLE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// The control plane's options.
+#[derive(Debug, Args)]
+pub(crate) struct Control {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The address that nodes and pods reach the API at [default: the listening one, or this host's]
+    #[arg(long, env = "CORACLE_ADVERTISE_ADDRESS", value_name = "IP")]
+    pub(crate) advertise_address: Option<IpAddr>,
+    /// More names and addresses for the API's certificate
+    #[arg(long, env = "CORACLE_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
+    pub(crate) tls_san: Vec<String>,
+    /// CSV of `token,user,uid,"group,group"`
+    #[arg(long, env = "CORACLE_TOKEN_AUTH_FILE", value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// PEM of further authorities for client certificates
+    #[arg(long, env = "CORACLE_CLIENT_CA_FILE", value_name = "FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
+    /// Refuse requests without credentials
+    #[arg(long, env = "CORACLE_ANONYMOUS_AUTH", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) anonymous_auth: bool,
+    /// Where Service addresses come from
+    #[arg(long, env = "CORACLE_SERVICE_CLUSTER_IP_RANGE", value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub(crate) service_cluster_ip_range: String,
+    /// Where node ports come from
+    #[arg(long, env = "CORACLE_SERVICE_NODE_PORT_RANGE", value_name = "A-B", default_value = "30000-32767")]
+    pub(crate) service_node_port_range: String,
+    /// What decides on requests, in order: Node, RBAC, AlwaysAllow, AlwaysDeny
+    #[arg(
+        long,
+        env = "CORACLE_AUTHORIZATION_MODE",
+        value_delimiter = ',',
+        default_value = "Node,RBAC",
+        value_name = "MODE"
+    )]
+    pub(crate) authorization_mode: Vec<String>,
+    /// Admission plugins to turn off, by their Kubernetes names
+    #[arg(long, env = "CORACLE_DISABLE_ADMISSION_PLUGINS", value_delimiter = ',', value_name = "NAME")]
+    pub(crate) disable_admission_plugins: Vec<String>,
+    /// How long a node may be silent before its pods are given up
+    #[arg(long, env = "CORACLE_NODE_MONITOR_GRACE_PERIOD", value_name = "SECONDS", default_value_t = 40)]
+    pub(crate) node_monitor_grace_period: u32,
+    /// Parts to leave out
+    #[arg(long, env = "CORACLE_DISABLE", value_delimiter = ',', value_name = "PART")]
+    pub(crate) disable: Vec<Part>,
+}
+
+/// The node's options.
+#[derive(Debug, Args)]
+pub(crate) struct Host {
+    /// The node's name [default: the host's]
+    #[arg(long, env = "CORACLE_NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Where other nodes reach this one's pods; an unspecified address stands for the one that the host reaches the
+    /// server from
+    #[arg(long, env = "CORACLE_NODE_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:10250")]
+    pub(crate) node_listen: SocketAddr,
+    /// The address that node ports are opened on
+    #[arg(long, env = "CORACLE_NODEPORT_ADDRESS", value_name = "IP", default_value = "0.0.0.0")]
+    pub(crate) nodeport_address: IpAddr,
+    /// Labels of the node, as in `site=harbour,disk=flash`
+    #[arg(long, env = "CORACLE_NODE_LABELS", value_delimiter = ',', value_name = "KEY=VALUE")]
+    pub(crate) node_labels: Vec<String>,
+    /// Taints that the node registers with, as in `key=value:NoSchedule`
+    #[arg(long, env = "CORACLE_REGISTER_WITH_TAINTS", value_delimiter = ',', value_name = "TAINT")]
+    pub(crate) register_with_taints: Vec<String>,
+    /// The most pods the node takes
+    #[arg(long, env = "CORACLE_MAX_PODS", value_name = "COUNT", default_value_t = 2000)]
+    pub(crate) max_pods: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Print a new join token
+    Create {
+        #[command(flatten)]
+        access: Access,
+        /// How long it may be used, as in `24h` or `30m`; `0` for ever
+        #[arg(long, default_value = "24h")]
+        ttl: String,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// List join tokens, without their secrets
+    List {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Make a join token useless
+    Revoke {
+        #[command(flatten)]
+        access: Access,
+        /// The part before the dot
+        id: String,
+    },
+}
+
+/// How a command reaches the API.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Access {
+    /// Server and credentials
+    #[arg(long, global = true, env = "KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// Which namespace a command is about.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Scope {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// The namespace [default: the kubeconfig's, or `default`]
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Push a Wasm file
+    Push {
+        #[command(flatten)]
+        access: Access,
+        /// A component or a core module
+        file: PathBuf,
+        /// `name:tag` for the embedded registry, `host/name:tag` for another
+        reference: String,
+    },
+    /// List the images of the embedded registry
+    List {
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// YAML or JSON; `-` for standard input
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Return once the Deployments among the objects are rolled out
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    pub(crate) timeout: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// `pods`, `deploy`, `services`, …
+    pub(crate) resource: String,
+    pub(crate) names: Vec<String>,
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    #[arg(short = 'l', long, default_value = "")]
+    pub(crate) selector: String,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    pub(crate) pod: String,
+    #[arg(short, long, default_value = "")]
+    pub(crate) container: String,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The output before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Only the last lines
+    #[arg(long)]
+    pub(crate) tail: Option<u32>,
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    pub(crate) resource: String,
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Coracle::command().debug_assert();
+    }
+
+    #[test]
+    fn later_options_win_so_that_the_command_line_beats_the_file() {
+        let parsed = Coracle::try_parse_from(["coracle", "up", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2"]);
+        let Command::Up(up) = parsed.expect("both are valid").command else { panic!("not up") };
+        assert_eq!(up.listen.port(), 2);
+    }
+}

@@ -1,0 +1,17 @@
+//! Where log lines go: standard error, as text or JSON.
+
+use crate::args::LogFormat;
+use anyhow::{Context, Result};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Must be called once, before anything else.
+pub(crate) fn start(format: LogFormat, filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is no log filter"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    done.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}

@@ -1,0 +1,101 @@
+//! What a build needs besides rustup, gcc and git, and how a machine gets it.
+
+use crate::shell;
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+/// Something that a build or a test calls for.
+struct Need {
+    /// Debian's package.
+    package: &'static str,
+    why: &'static str,
+    present: fn() -> bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need { package: "g++", why: "compiles RocksDB", present: || shell::on_path("g++") || shell::on_path("c++") },
+    Need { package: "libclang-dev", why: "generates the bindings to RocksDB", present: libclang },
+    Need {
+        package: "protobuf-compiler",
+        why: "compiles the messages of Raft",
+        present: || shell::on_path("protoc") || std::env::var_os("PROTOC").is_some(),
+    },
+    Need {
+        package: "iproute2",
+        why: "makes the network namespaces of the cluster tests",
+        present: || shell::on_path("ip"),
+    },
+];
+
+const TARGETS: &[(&str, &str)] =
+    &[("wasm32-wasip2", "the guests are components"), ("wasm32-wasip1", "one test guest is a core module")];
+
+/// Makes the machine ready; silent where it is.
+pub(crate) fn run() -> Result<()> {
+    packages()?;
+    targets()
+}
+
+fn packages() -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in &missing {
+        eprintln!("missing: {} ({})", need.package, need.why);
+    }
+    let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let by_hand = format!("apt-get install -y {}", names.join(" "));
+    if !shell::on_path("apt-get") {
+        bail!("install these with this system's package manager; on Debian: {by_hand}");
+    }
+    if !root() {
+        bail!("not root, so run this once: sudo {by_hand}");
+    }
+    shell::run(shell::command("apt-get").args(["update", "-q"]))?;
+    let mut install = shell::command("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-q", "--no-install-recommends"]);
+    shell::run(install.args(&names))?;
+    match NEEDS.iter().find(|need| !(need.present)()) {
+        Some(need) => bail!("{} is installed but not found; see its package's documentation", need.package),
+        None => Ok(()),
+    }
+}
+
+fn targets() -> Result<()> {
+    let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
+    let missing: Vec<_> = TARGETS.iter().filter(|(target, _)| !libraries.join(target).is_dir()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (target, why) in &missing {
+        eprintln!("missing: the Rust target {target} ({why})");
+    }
+    let names: Vec<&str> = missing.iter().map(|(target, _)| *target).collect();
+    if !shell::on_path("rustup") {
+        bail!("install rustup (https://rustup.rs), then run: rustup target add {}", names.join(" "));
+    }
+    shell::run(shell::command("rustup").args(["target", "add"]).args(&names))
+}
+
+fn root() -> bool {
+    shell::output(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
+}
+
+/// Where bindgen looks for it: `LIBCLANG_PATH`, the linker's cache, and the folders of Debian's LLVM packages.
+fn libclang() -> bool {
+    let holds = |folder: &Path| {
+        std::fs::read_dir(folder).is_ok_and(|entries| {
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libclang"))
+        })
+    };
+    if std::env::var_os("LIBCLANG_PATH").is_some_and(|folder| holds(Path::new(&folder))) {
+        return true;
+    }
+    let Ok(entries) = std::fs::read_dir("/usr/lib") else { return false };
+    let llvm = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"));
+    // The headers come with it in the same place; a bare libclang.so without them fails later and obscurely.
+    llvm.into_iter().any(|entry| holds(&entry.path().join("lib")) && entry.path().join("lib/clang").is_dir())
+}

@@ -1,0 +1,39 @@
+//! Everything that must hold before a change lands; CI runs exactly this.
+
+use crate::{guests, setup, shell};
+use anyhow::Result;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the tests whose names contain this, and no other checks
+    filter: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::run()?;
+    let guests = guests::build()?;
+    let tests = |filter: Option<&str>| {
+        let mut cargo = shell::cargo();
+        cargo.env("CORACLE_GUESTS", &guests).args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+        // Tests that start whole clusters share two cores with each other; more at a time only wait.
+        cargo.args(["--", "--test-threads", "4"]).args(filter);
+        shell::run(&mut cargo)
+    };
+    if let Some(filter) = &args.filter {
+        return tests(Some(filter));
+    }
+    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))?;
+    licences()?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    shell::run(shell::cargo().args(lints))?;
+    tests(None)
+}
+
+/// Licences, sources and bans of the dependencies, where cargo-deny is installed.
+fn licences() -> Result<()> {
+    if !shell::on_path("cargo-deny") {
+        eprintln!("skipped: licences and sources of dependencies (cargo install cargo-deny --locked)");
+        return Ok(());
+    }
+    shell::run(shell::cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))
+}
