@@ -22,6 +22,7 @@ mod trace;
 pub use identity::OpenError;
 pub use kv::Kv;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,10 +106,13 @@ impl Store {
         task.start().map_err(|fatal| database(fatal.0))?;
         let lock = opened.lock;
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
-            let ended = task.run();
+            // A broken rule is as bad as a broken disk, and a store without its writer must not look alive.
+            let ended = catch_unwind(AssertUnwindSafe(|| task.run()));
             task.history.close();
-            if let Err(fatal) = ended {
-                die(&fatal);
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(fatal)) => die(&fatal.0),
+                Err(_) => die("a rule of the store was broken"),
             }
             task.disk.close();
             drop(lock);
@@ -196,8 +200,8 @@ fn read(view: &mut disk::View<'_>, head: state::Head, txn: &Txn) -> Result<TxnDo
 
 /// After a failed write, what is on disk is not known, and asking again would not tell: the kernel may have dropped
 /// the pages. Only a new start reads what is really there.
-fn die(fatal: &task::Fatal) -> ! {
-    tracing::error!(cause = fatal.0, "the store's disk failed; the process ends, so that nothing false is promised");
+fn die(cause: &str) -> ! {
+    tracing::error!(cause, "the store failed; the process ends, so that nothing false is promised");
     std::process::exit(1)
 }
 

@@ -173,8 +173,7 @@ impl Exchange {
     }
 
     async fn manifest(self, name: Repository, reference: Reference) -> Answer {
-        let Manifest { digest, media_type, bytes } =
-            self.act(move |images| images.manifest(&name, &reference)).await?;
+        let Manifest { digest, media_type, bytes } = self.act(move |images| images.manifest(&name, &reference)).await?;
         let builder = Response::builder()
             .header(header::CONTENT_TYPE, media_type)
             .header(header::CONTENT_LENGTH, bytes.len())

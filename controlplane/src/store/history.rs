@@ -17,8 +17,10 @@ use super::kv::{Change, ChangeBatch, Changes, Error, KeyRange, Watch};
 
 /// Changes in one batch of a watch; a single revision may exceed it.
 const BATCH_CHANGES_MAX: usize = 1000;
+/// Revisions closer together than this age together.
+const MARK_SPAN: Duration = Duration::from_secs(1);
 /// Added to the bytes of a change for what surrounds them.
-const CHANGE_OVERHEAD_BYTES: usize = 200;
+pub(super) const CHANGE_OVERHEAD_BYTES: usize = 200;
 
 /// All changes of one revision.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) struct History {
 struct Ring {
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// When revisions came. Kept apart from the entries, which can be gone long before they are old.
+    marks: VecDeque<Mark>,
     /// Changes up to and with this revision are gone.
     floor: u64,
     is_closed: bool,
@@ -47,7 +51,15 @@ struct Ring {
 struct Entry {
     recorded: Recorded,
     bytes: usize,
+}
+
+/// Some revisions that came together.
+#[derive(Debug)]
+struct Mark {
+    begun: Instant,
+    /// When the newest of them came.
     at: Instant,
+    revision: u64,
 }
 
 /// One watcher's position.
@@ -73,7 +85,7 @@ enum Taken {
 impl History {
     /// A history that begins after `floor`, of a store that is at `revision`.
     pub(super) fn new(floor: u64, revision: u64, bytes_max: usize) -> History {
-        let ring = Ring { entries: VecDeque::new(), bytes: 0, floor, is_closed: false };
+        let ring = Ring { entries: VecDeque::new(), bytes: 0, marks: VecDeque::new(), floor, is_closed: false };
         History { ring: Mutex::new(ring), newest: Sender::new(revision), bytes_max }
     }
 
@@ -85,12 +97,12 @@ impl History {
     pub(super) fn extend(&self, recorded: Vec<Recorded>) {
         let Some(last) = recorded.last() else { return };
         let revision = last.revision;
-        let at = Instant::now();
         let mut ring = self.ring.lock();
+        ring.mark(Instant::now(), revision);
         for recorded in recorded {
             let bytes = recorded.changes.iter().map(size).sum();
             ring.bytes += bytes;
-            ring.entries.push_back(Entry { recorded, bytes, at });
+            ring.entries.push_back(Entry { recorded, bytes });
         }
         while ring.bytes > self.bytes_max && ring.entries.len() > 1 {
             ring.pop();
@@ -111,9 +123,12 @@ impl History {
     /// The newest revision that is older than `age`.
     pub(super) fn older_than(&self, age: Duration) -> Option<u64> {
         let now = Instant::now();
-        let ring = self.ring.lock();
-        let old = ring.entries.partition_point(|entry| now.duration_since(entry.at) >= age);
-        ring.entries.get(old.checked_sub(1)?).map(|entry| entry.recorded.revision)
+        let mut ring = self.ring.lock();
+        let old = ring.marks.partition_point(|mark| now.duration_since(mark.at) >= age);
+        // The marks before the last of these will not be asked for again.
+        ring.marks.drain(..old.saturating_sub(1));
+        let oldest = ring.marks.front().filter(|_| old > 0);
+        oldest.map(|mark| mark.revision)
     }
 
     /// Ends all watches.
@@ -174,6 +189,13 @@ impl Ring {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.bytes;
             self.floor = entry.recorded.revision;
+        }
+    }
+
+    fn mark(&mut self, at: Instant, revision: u64) {
+        match self.marks.back_mut() {
+            Some(mark) if at.duration_since(mark.begun) < MARK_SPAN => (mark.at, mark.revision) = (at, revision),
+            _ => self.marks.push_back(Mark { begun: at, at, revision }),
         }
     }
 

@@ -10,7 +10,7 @@ use rocksdb::WriteBatch;
 
 use super::Config;
 use super::disk::{self, Disk, Record};
-use super::history::{History, Recorded};
+use super::history::{CHANGE_OVERHEAD_BYTES, History, Recorded};
 use super::identity::{DATABASE, Identity, Lock, OpenError, Phase, sync_dir};
 use super::keys;
 use super::kv::{Change, KeyValue};
@@ -96,15 +96,22 @@ fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), O
 /// The changes since the last compaction, so that watches survive a restart; the newest of them if they are many.
 fn history(disk: &Disk, record: &Record, bytes_max: usize) -> Result<History, Failure> {
     let mut touched = Vec::new();
+    let mut budget = bytes_max;
+    let mut floor = record.compacted;
     disk.with(|view| {
         view.changes_back_to(record.compacted, |change| {
+            budget = budget.saturating_sub(change.key.len() + CHANGE_OVERHEAD_BYTES);
+            if budget == 0 {
+                // Some changes of this revision may be missing, so it counts as gone.
+                floor = change.revision;
+                return false;
+            }
             touched.push(change);
             true
         })
     })?;
-    let mut budget = bytes_max;
+    touched.retain(|change| change.revision > floor);
     let mut newest_first: Vec<Recorded> = Vec::new();
-    let mut floor = record.compacted;
     disk.with(|view| {
         for change in touched {
             let revision = change.revision;

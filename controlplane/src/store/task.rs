@@ -50,6 +50,13 @@ struct Waiting {
     _permit: OwnedSemaphorePermit,
 }
 
+/// A command that is settled.
+enum Job {
+    /// Somebody here waits for the answer.
+    Proposed(Waiting),
+    Logged(Command),
+}
+
 struct Reading {
     done: oneshot::Sender<Result<(), Error>>,
     /// The entry that has to be applied first, once that is known.
@@ -254,13 +261,12 @@ impl Task {
         if settled.is_empty() {
             return Ok(told);
         }
-        let commands = self.commands(settled)?;
+        let jobs = self.jobs(settled)?;
         let head = self.record.head();
         let staged = self.disk.with(|view| {
             let mut staged = Staged::new(view, head);
-            for (command, waiting) in commands {
-                let command = waiting.as_ref().map(|waiting| &waiting.command).or(command.as_ref());
-                let answer = match command.expect("a command comes from this process or from the log") {
+            for job in jobs {
+                let answer = match job.command() {
                     Command::Txn(txn) => staged.txn(txn).map(|(done, changes)| {
                         told.record(done.revision, changes, batch);
                         done
@@ -275,7 +281,9 @@ impl Task {
                     Err(Failure::Refused(error)) => Err(error),
                     Err(broken) => return Err(broken),
                 };
-                told.answers.extend(waiting.map(|waiting| (waiting, answer)));
+                if let Job::Proposed(waiting) = job {
+                    told.answers.push((waiting, answer));
+                }
             }
             Ok(staged.head())
         });
@@ -285,8 +293,8 @@ impl Task {
     }
 
     /// The commands of entries: as they were proposed here, or else decoded. Membership changes take effect.
-    fn commands(&mut self, settled: &[Entry]) -> Result<Vec<(Option<Command>, Option<Waiting>)>, Fatal> {
-        let mut commands = Vec::with_capacity(settled.len());
+    fn jobs(&mut self, settled: &[Entry]) -> Result<Vec<Job>, Fatal> {
+        let mut jobs = Vec::with_capacity(settled.len());
         for entry in settled {
             assert_eq!(entry.index, self.record.applied + 1, "entries are applied in order, each once");
             self.record.applied = entry.index;
@@ -299,13 +307,12 @@ impl Task {
                 continue;
             }
             let waiting = self.number_of(&entry.context).and_then(|number| self.waiting.remove(&number));
-            let command = match waiting {
-                Some(_) => None,
-                None => Some(Command::decode(Bytes::copy_from_slice(&entry.data)).map_err(Fatal)?),
-            };
-            commands.push((command, waiting));
+            jobs.push(match waiting {
+                Some(waiting) => Job::Proposed(waiting),
+                None => Job::Logged(Command::decode(Bytes::copy_from_slice(&entry.data)).map_err(Fatal)?),
+            });
         }
-        Ok(commands)
+        Ok(jobs)
     }
 
     /// Settled entries leave the log when nobody will ask for them.
@@ -362,6 +369,17 @@ impl Task {
             _ => self.record.compacted,
         };
         Ok(if is_partial { SWEEP_MAX } else { found.len() })
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    fn command(&self) -> &Command {
+        match self {
+            Job::Proposed(waiting) => &waiting.command,
+            Job::Logged(command) => command,
+        }
     }
 }
 

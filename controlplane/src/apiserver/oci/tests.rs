@@ -34,11 +34,7 @@ impl Registry {
         let request = builder.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
         let (parts, body) = handle(&self.images, writer, request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Got {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        }
+        Got { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8_lossy(&body).into_owned() }
     }
 }
 

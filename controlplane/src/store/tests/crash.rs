@@ -159,3 +159,48 @@ async fn a_closed_store_says_so() {
     // The folder is free, although a handle lives.
     open(dir.path()).close().await;
 }
+
+/// Set for the child of the test below: the folder to write to.
+const CHILD: &str = "CORACLE_STORE_CRASH_DIR";
+
+/// Not a test by itself: what the child does until it is killed.
+#[tokio::test]
+async fn child_that_writes_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let store = open(Path::new(&dir));
+    for index in 0.. {
+        let ops = vec![put(&format!("k{index}"), "1"), put("last", &index.to_string())];
+        let done = write(&store, ops).await;
+        println!("acknowledged {index} {}", done.revision);
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_to_sigkill() {
+    use std::io::{BufRead, BufReader};
+    let name = "store::tests::crash::child_that_writes_until_it_is_killed";
+    let dir = tempfile::tempdir().unwrap();
+    for round in 1..=5 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args([name, "--exact", "--nocapture"]).env(CHILD, dir.path());
+        let mut child = child.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let acknowledged = |line: String| {
+            let mut words = line.strip_prefix("acknowledged ")?.split(' ').map(|word| word.parse::<u64>().unwrap());
+            Some((words.next()?, words.next()?))
+        };
+        let mut last = lines.by_ref().filter_map(acknowledged).nth(round * 37).expect("the child writes");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        last = lines.filter_map(acknowledged).last().unwrap_or(last);
+        let store = open(dir.path());
+        let (index, revision) = last;
+        assert!(store.revision() >= revision, "revision {} after {revision}", store.revision());
+        let kept = one(&store, "last").await.unwrap();
+        let written: u64 = std::str::from_utf8(&kept.value).unwrap().parse().unwrap();
+        assert!(written >= index, "{written} after {index}");
+        let both = one(&store, &format!("k{written}")).await.unwrap();
+        assert_eq!(both.mod_revision, kept.mod_revision, "a transaction is whole");
+        store.close().await;
+    }
+}
