@@ -141,33 +141,34 @@ impl Images {
         Ok(found.into_iter().filter(|name| **name > *last).take(max).collect())
     }
 
-    /// Throws away uploads that nobody finishes, and content that no repository has. Returns how many files went.
+    /// Throws away what nobody finishes, and content that no repository has. Returns how many files went.
     pub fn sweep(&self, now: SystemTime) -> Result<usize> {
         let mut linked = HashSet::new();
+        let mut dead: Vec<PathBuf> = Vec::new();
         let mut folders = vec![self.dir.join("repositories")];
         while let Some(folder) = folders.pop() {
-            for name in names(&folder)? {
+            for name in all_names(&folder)? {
                 let path = folder.join(&name);
                 match name.as_str() {
-                    BLOBS | MANIFESTS => linked.extend(names(&path)?),
-                    TAGS => {}
-                    _ => folders.push(path),
+                    BLOBS | MANIFESTS => {
+                        linked.extend(names(&path)?);
+                        folders.push(path);
+                    }
+                    name if name.ends_with(UNFINISHED) => dead.push(path),
+                    _ if path.is_dir() => folders.push(path),
+                    _ => {}
                 }
             }
         }
-        let mut gone = 0;
         for (folder, keep) in [("uploads", &HashSet::new()), ("blobs/sha256", &linked)] {
             let folder = self.dir.join(folder);
-            for name in names(&folder)? {
-                let path = folder.join(&name);
-                let touched = fs::metadata(&path).and_then(|metadata| metadata.modified());
-                let is_old = touched.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > DEAD_AFTER));
-                if is_old && !keep.contains(&name) && fs::remove_file(&path).is_ok() {
-                    gone += 1;
-                }
-            }
+            dead.extend(all_names(&folder)?.iter().filter(|name| !keep.contains(*name)).map(|name| folder.join(name)));
         }
-        Ok(gone)
+        let is_old = |path: &PathBuf| {
+            let touched = fs::metadata(path).and_then(|metadata| metadata.modified());
+            touched.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > DEAD_AFTER))
+        };
+        Ok(dead.iter().filter(|path| is_old(path) && fs::remove_file(path).is_ok()).count())
     }
 
     fn content(&self, digest: &Digest) -> PathBuf {
@@ -190,10 +191,16 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
 
 /// The names in a folder, in order; none if there is no such folder.
 fn names(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut names = all_names(folder)?;
+    names.retain(|name| !name.ends_with(UNFINISHED));
+    Ok(names)
+}
+
+/// The same, with files that are still being written.
+fn all_names(folder: &Path) -> Result<BTreeSet<String>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries
             .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-            .filter(|name| !name.as_ref().is_ok_and(|name| name.ends_with(UNFINISHED)))
             .collect::<io::Result<_>>()
             .map_err(at(folder)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -56,6 +56,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Memory for changes that may still be watched; the oldest go first.
     pub history_bytes_max: usize,
+    /// Keeps a log even for a sole member, so that tests and measurements see what several members do.
+    pub keeps_log: bool,
 }
 
 /// A handle of an open store; clones share it. It is closed by [`Store::close`], or when the last clone goes.
@@ -84,6 +86,7 @@ impl Config {
             window: Duration::from_secs(300),
             cache_bytes: 16 * 1024 * 1024,
             history_bytes_max: 32 * 1024 * 1024,
+            keeps_log: false,
         }
     }
 }
@@ -99,7 +102,8 @@ impl Store {
         let disk = Arc::new(opened.disk);
         let history = Arc::new(opened.history);
         let (events, queue) = std::sync::mpsc::channel();
-        let driver = Driver::new(member, rand::random(), opened.log, opened.record.applied).map_err(database)?;
+        let driver = Driver::new(member, rand::random(), (opened.log, opened.record.applied), config.keeps_log)
+            .map_err(database)?;
         let is_sole = AtomicBool::new(driver.is_sole());
         let on_disk = (Arc::clone(&disk), opened.record);
         let mut task = Task::new(driver, on_disk, Arc::clone(&history), queue, config.window);

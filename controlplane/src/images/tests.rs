@@ -103,7 +103,12 @@ fn dead_content_goes() {
     images.delete_blob(&a, &lost).unwrap();
     let id = images.begin().unwrap();
     let now = fs::metadata(dir.path().join("uploads").join(id.to_string())).unwrap().modified().unwrap();
+    for folder in ["blobs/sha256", "repositories/a/_blobs", "repositories/b/c/_tags"] {
+        let folder = dir.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("half~"), "").unwrap();
+    }
     assert_eq!(images.sweep(now).unwrap(), 0);
-    assert_eq!(images.sweep(now + DEAD_AFTER * 2).unwrap(), 2);
+    assert_eq!(images.sweep(now + DEAD_AFTER * 2).unwrap(), 5, "an upload, a blob and three that are half written");
     assert!(images.blob(&a, &kept).is_ok());
 }

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, HardState};
 use raft::{Config, RawNode, ReadState, Ready, StateRole};
 
-use super::log::{Log, Position};
+use super::log::{Kept, Log, Position};
 
 /// Bytes of entries in one message to a follower.
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
@@ -27,13 +27,16 @@ const APPLY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A follower campaigns after 10 to 20 ticks without a leader.
 const ELECTION_TICKS: usize = 10;
 const HEARTBEAT_TICKS: usize = 2;
-/// Entries that are kept for followers that lag.
-const LOG_KEPT: u64 = 10_000;
+/// What is kept of the log for followers that lag; those further behind get a snapshot.
+const KEPT: Kept = Kept { entries: 10_000, bytes: 32 * 1024 * 1024 };
+/// Nobody lags behind a sole member.
+const NOTHING_KEPT: Kept = Kept { entries: 0, bytes: 0 };
 
 pub(super) struct Driver {
     node: RawNode<Log>,
     seed: u64,
     applied: u64,
+    keeps_log: bool,
 }
 
 /// What must be done before the driver can go on.
@@ -51,8 +54,9 @@ pub(super) struct Step {
 // === impl Driver ===
 
 impl Driver {
-    /// A member that was at `applied` when it stopped. `seed` decides its election timeouts.
-    pub(super) fn new(id: u64, seed: u64, log: Log, applied: u64) -> Result<Driver, String> {
+    /// A member that was at `applied` when it stopped. `seed` decides its election timeouts. With `keeps_log`, entries
+    /// are written before they are applied even by a sole member.
+    pub(super) fn new(id: u64, seed: u64, (log, applied): (Log, u64), keeps_log: bool) -> Result<Driver, String> {
         let config = Config {
             id,
             applied,
@@ -68,7 +72,7 @@ impl Driver {
         };
         let logger = slog::Logger::root(super::trace::Forward, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|error| error.to_string())?;
-        let mut driver = Driver { node, seed, applied };
+        let mut driver = Driver { node, seed, applied, keeps_log };
         driver.settle_timeout();
         Ok(driver)
     }
@@ -81,6 +85,11 @@ impl Driver {
     pub(super) fn is_sole(&self) -> bool {
         let conf = self.node.raft.prs().conf().to_conf_state();
         conf.voters == [self.node.raft.id] && conf.voters_outgoing.is_empty() && conf.learners.is_empty()
+    }
+
+    /// What is settled here is at once applied, so the log need not be on disk.
+    pub(super) fn leaves_no_log(&self) -> bool {
+        self.is_sole() && !self.keeps_log
     }
 
     /// Stands for election now. A sole member wins at once.
@@ -139,11 +148,9 @@ impl Driver {
     pub(super) fn applied(&mut self, settled: &[Entry]) {
         self.note_applied(settled);
         self.node.advance_apply_to(self.applied);
-        let kept = if self.is_sole() { 0 } else { LOG_KEPT };
-        let floor = self.applied.saturating_sub(kept);
-        if floor > self.node.store().before().index {
-            self.node.mut_store().cut(floor);
-        }
+        let kept = if self.leaves_no_log() { NOTHING_KEPT } else { KEPT };
+        let floor = self.node.store().floor(self.applied, kept);
+        self.node.mut_store().cut(floor);
         self.settle_timeout();
     }
 
@@ -176,7 +183,7 @@ impl Driver {
     fn settles_at_once(&self, entries: &[Entry]) -> bool {
         let kinds: HashSet<EntryType> = entries.iter().map(Entry::entry_type).collect();
         self.is_leader()
-            && self.is_sole()
+            && self.leaves_no_log()
             && entries.last().is_some_and(|entry| entry.term == self.node.raft.term)
             && kinds == HashSet::from([EntryType::EntryNormal])
     }

@@ -15,6 +15,13 @@ pub(super) struct Position {
     pub(super) term: u64,
 }
 
+/// How much of a log is kept although it is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Log {
     /// What the library reads once, at its start.
@@ -23,13 +30,16 @@ pub(super) struct Log {
     /// The last entry that is not here any more.
     before: Position,
     entries: VecDeque<Entry>,
+    /// Of the data of all entries.
+    bytes: u64,
 }
 
 // === impl Log ===
 
 impl Log {
     pub(super) fn new(hard: HardState, conf: ConfState, before: Position, entries: Vec<Entry>) -> Log {
-        Log { hard, conf, before, entries: entries.into() }
+        let bytes = entries.iter().map(size).sum();
+        Log { hard, conf, before, entries: entries.into(), bytes }
     }
 
     pub(super) fn before(&self) -> Position {
@@ -45,8 +55,24 @@ impl Log {
         let Some(first) = entries.first() else { return };
         assert!(first.index > self.before.index, "entry {} of the log is settled and cannot be replaced", first.index);
         assert!(first.index <= self.last() + 1, "entry {} would leave a gap in the log", first.index);
-        self.entries.truncate(self.position(first.index));
+        let replaced = self.entries.drain(self.position(first.index)..);
+        self.bytes -= replaced.map(|entry| size(&entry)).sum::<u64>();
+        self.bytes += entries.iter().map(size).sum::<u64>();
         self.entries.extend(entries.iter().cloned());
+    }
+
+    /// The last entry that can go when `applied` are applied.
+    pub(super) fn floor(&self, applied: u64, kept: Kept) -> u64 {
+        let mut floor = self.before.index;
+        let mut bytes = self.bytes;
+        for entry in self.entries.iter().take_while(|entry| entry.index <= applied) {
+            if applied - floor <= kept.entries && bytes <= kept.bytes {
+                break;
+            }
+            floor = entry.index;
+            bytes -= size(entry);
+        }
+        floor
     }
 
     /// Forgets the entries up to and with `index`; the caller has applied them.
@@ -55,7 +81,7 @@ impl Log {
             assert!(index <= self.last(), "the log ends before entry {index}");
             let gone = self.position(index + 1);
             let term = self.entries[gone - 1].term;
-            self.entries.drain(..gone);
+            self.bytes -= self.entries.drain(..gone).map(|entry| size(&entry)).sum::<u64>();
             self.before = Position { index, term };
         }
         self.before
@@ -64,6 +90,10 @@ impl Log {
     fn position(&self, index: u64) -> usize {
         usize::try_from(index - self.before.index - 1).expect("a log in memory is shorter than the address space")
     }
+}
+
+fn size(entry: &Entry) -> u64 {
+    (entry.data.len() + entry.context.len()) as u64
 }
 
 impl Storage for Log {
@@ -108,5 +138,54 @@ impl Storage for Log {
 
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
         Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, data: vec![0; 10], ..Entry::default() }
+    }
+
+    fn log(indexes: std::ops::RangeInclusive<u64>) -> Log {
+        let before = Position { index: indexes.start() - 1, term: 1 };
+        Log::new(HardState::default(), ConfState::default(), before, indexes.map(|index| entry(index, 1)).collect())
+    }
+
+    fn terms(log: &Log) -> Vec<u64> {
+        let (first, last) = (log.first_index().unwrap(), log.last_index().unwrap());
+        (first - 1..=last).map(|index| log.term(index).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_the_library_relies_on() {
+        let mut log = log(5..=8);
+        assert_eq!(log.term(3), Err(StorageError::Compacted.into()));
+        assert_eq!(log.term(9), Err(StorageError::Unavailable.into()));
+        log.append(&[entry(7, 2), entry(8, 2), entry(9, 3)]);
+        assert_eq!(terms(&log), [1, 1, 1, 2, 2, 3]);
+        assert_eq!(log.cut(7), Position { index: 7, term: 2 });
+        assert_eq!(terms(&log), [2, 2, 3]);
+        assert_eq!(log.cut(5), Position { index: 7, term: 2 });
+        let context = || GetEntriesContext::empty(false);
+        assert_eq!(log.entries(8, 10, None, context()).unwrap().len(), 2);
+        assert_eq!(log.entries(8, 10, 1, context()).unwrap().len(), 1, "one at least, however small the limit");
+        assert_eq!(log.entries(7, 9, None, context()), Err(StorageError::Compacted.into()));
+        assert_eq!(log.cut(9), Position { index: 9, term: 3 });
+        assert_eq!((terms(&log), log.bytes), (vec![3], 0));
+    }
+
+    #[test]
+    fn what_is_kept() {
+        let log = log(1..=10);
+        let check = |applied, entries, bytes, floor| assert_eq!(log.floor(applied, Kept { entries, bytes }), floor);
+        check(10, 0, 0, 10);
+        check(8, 0, 0, 8);
+        check(8, 3, 1000, 5);
+        check(8, 20, 1000, 0);
+        check(8, 20, 45, 6);
+        check(0, 0, 0, 0);
     }
 }

@@ -318,7 +318,7 @@ impl Task {
     /// Settled entries leave the log when nobody will ask for them.
     fn move_log(&mut self, settled: &[Entry], batch: &mut WriteBatch) {
         let before = match settled.last() {
-            Some(last) if self.driver.is_sole() => Position { index: last.index, term: last.term },
+            Some(last) if self.driver.leaves_no_log() => Position { index: last.index, term: last.term },
             _ => self.driver.log_begins_after(),
         };
         if before.index <= self.record.before_index {
@@ -328,7 +328,7 @@ impl Task {
         // A sole member has entries on disk only from a time with more members.
         if self.is_log_on_disk {
             batch.delete_range(keys::entry(0), keys::entry(before.index + 1));
-            self.is_log_on_disk = !self.driver.is_sole();
+            self.is_log_on_disk = !self.driver.leaves_no_log();
         }
     }
 

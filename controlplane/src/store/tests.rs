@@ -14,6 +14,11 @@ fn open(dir: &Path) -> Store {
     Store::open(Config::new(dir)).unwrap()
 }
 
+/// Writes entries before it applies them, as one of several members does.
+fn open_with_log(dir: &Path) -> Store {
+    Store::open(Config { keeps_log: true, ..Config::new(dir) }).unwrap()
+}
+
 /// Runs one async test of the contract on each implementation.
 macro_rules! contract {
     ($($name:ident),+ $(,)?) => {
@@ -21,6 +26,15 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 super::contract::$name(&super::Memory::new()).await;
+            })+
+        }
+        mod disk_with_log {
+            $(#[tokio::test]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let store = super::open_with_log(dir.path());
+                super::contract::$name(&store).await;
+                store.close().await;
             })+
         }
         mod disk {

@@ -48,6 +48,11 @@ async fn puts(in_flight: usize, count: usize) {
         latencies[count * 99 / 100],
         bytes as f64 / (count * 1024) as f64,
     );
+    let begun = Instant::now();
+    store.close().await;
+    let closed = begun.elapsed();
+    let store = open(dir.path());
+    println!("  closed in {closed:?}, open again in {:?}", begun.elapsed() - closed);
     store.close().await;
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::contract::{delete, everything, next, one, put, show_batch, write};
-use super::open;
+use super::{open, open_with_log};
 use crate::store::kv::{KeyRange, Kv, Range, Watch};
 use crate::store::{Config, OpenError, Store};
 
@@ -21,8 +21,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_survives_without_a_close() {
+async fn survives_without_a_close(open: fn(&Path) -> Store) {
     let dir = tempfile::tempdir().unwrap();
     for round in 0..4_u64 {
         let store = open(dir.path());
@@ -40,6 +39,30 @@ async fn what_was_acknowledged_survives_without_a_close() {
                 write(&again, vec![put("other", "1")]).await;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_without_a_close() {
+    survives_without_a_close(open).await;
+}
+
+#[tokio::test]
+async fn so_it_does_with_a_log() {
+    survives_without_a_close(open_with_log).await;
+}
+
+#[tokio::test]
+async fn a_log_can_be_kept_or_not_from_start_to_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..6 {
+        let store = if round % 2 == 0 { open_with_log(dir.path()) } else { open(dir.path()) };
+        for index in 0..10 {
+            write(&store, vec![put(&format!("{round}/{index}"), "1")]).await;
+        }
+        assert_eq!(store.range(Range::newest(everything())).await.unwrap().count, (round + 1) * 10);
+        let entries = store.0.disk.entries(0).unwrap().len();
+        assert_eq!(entries > 0, round % 2 == 0, "{entries} entries on disk in round {round}");
     }
 }
 

@@ -1,9 +1,12 @@
 //! Random histories, on the store in memory and on the one on disk: the same answers, and the same state.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 
 use super::contract::{everything, next};
-use super::open;
+use super::{open, open_with_log};
+use crate::store::Store;
 use crate::store::kv::{Compare, Compared, Comparison, KeyRange, Kv, Op, Range, Txn, Watch};
 use crate::store::memory::Memory;
 
@@ -79,7 +82,7 @@ async fn changes(kv: &impl Kv, from: u64) -> Vec<crate::store::kv::Change> {
     next(&mut watch).await.unwrap().changes
 }
 
-async fn same(acts: Vec<Act>) {
+async fn same(open: fn(&Path) -> Store, acts: Vec<Act>) {
     let dir = tempfile::tempdir().unwrap();
     let memory = Memory::new();
     let mut disk = open(dir.path());
@@ -108,9 +111,11 @@ async fn same(acts: Vec<Act>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn memory_and_disk_agree(acts in proptest::collection::vec(act(), 1..40)) {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(same(acts));
+    fn memory_and_disk_agree(keeps_log in any::<bool>(), acts in proptest::collection::vec(act(), 1..40)) {
+        let open = if keeps_log { open_with_log } else { open };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(same(open, acts));
     }
 }
