@@ -42,6 +42,14 @@ pub struct Field {
     pub enumeration: &'static [&'static str],
 }
 
+/// A declared field that protobuf carries, and where its value stands in `TypeRef::fields()`; of an inlined struct,
+/// where its first member stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub field: &'static Field,
+    pub position: usize,
+}
+
 /// The wire form of a field in protobuf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -190,6 +198,12 @@ impl TypeRef {
         let row = self.row();
         let at = row.sorted.binary_search_by(|(name, _)| (*name).cmp(json)).ok()?;
         Some(usize::from(row.sorted[at].1))
+    }
+
+    /// What protobuf carries, by ascending field number.
+    #[must_use]
+    pub fn routes(self) -> &'static [Route] {
+        &self.row().routes
     }
 
     /// True if the JSON value is not an object but the value of one of the `declared()` members (`Verbs`).

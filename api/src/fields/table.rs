@@ -1,6 +1,6 @@
 //! The lines of `generated/fields.txt` as the structures that live as long as the program.
 
-use super::{Container, Field, Form, ListType, MapType, PatchStrategy, TypeRef, Value};
+use super::{Container, Field, Form, ListType, MapType, PatchStrategy, Route, TypeRef, Value};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -25,6 +25,7 @@ pub(super) struct Type {
     pub(super) flat: Vec<&'static Field>,
     /// JSON keys in order, with the position in `flat`.
     pub(super) sorted: Vec<(&'static str, u16)>,
+    pub(super) routes: Vec<Route>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| parse(include_str!("../generated/fields.txt")));
@@ -55,7 +56,8 @@ fn parse(text: &'static str) -> Table {
         flatten(own, &declared, &mut flat);
         let mut sorted: Vec<_> = flat.iter().zip(0..).map(|(field, at)| (field.json, at)).collect();
         sorted.sort_unstable();
-        Type { package, name, declared: own, flat, sorted }
+        let routes = routes(own, &declared);
+        Type { package, name, declared: own, flat, sorted, routes }
     };
     let types = types.into_iter().zip(&declared).map(finish).collect();
     Table { packages, types, by_name }
@@ -96,6 +98,22 @@ fn flatten(own: &'static [Field], all: &[&'static [Field]], flat: &mut Vec<&'sta
             _ => {}
         }
     }
+}
+
+/// The members that protobuf carries, by ascending field number.
+fn routes(own: &'static [Field], all: &[&'static [Field]]) -> Vec<Route> {
+    let mut routes = Vec::with_capacity(own.len());
+    let mut position = 0;
+    for field in own {
+        if field.proto > 0 {
+            routes.push(Route { field, position });
+        }
+        let mut members = Vec::new();
+        flatten(std::slice::from_ref(field), all, &mut members);
+        position += members.len();
+    }
+    routes.sort_by_key(|route| route.field.proto);
+    routes
 }
 
 fn field(line: &'static str, package: &'static str, types: &HashMap<(&'static str, &'static str), TypeRef>) -> Field {
