@@ -4,6 +4,7 @@
 //! when it is written, is the registry's.
 
 pub mod body;
+pub mod discovery;
 pub mod link;
 pub mod oci;
 

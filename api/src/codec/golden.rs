@@ -22,7 +22,8 @@ fn schema(name: &str) -> Option<TypeRef> {
 
 fn same(tree: &Tree, expect: &Tree) -> bool {
     // Key order matters too.
-    tree.to_string() == expect.to_string()
+    let (tree, expect) = (tree.to_string(), expect.to_string());
+    tree == expect
 }
 
 fn check(name: &str, folder: &std::path::Path) -> Result<(), String> {
