@@ -5,9 +5,12 @@
 pub mod codec;
 pub mod fields;
 pub mod kinds;
+pub mod names;
 pub mod object;
 pub mod resource;
+pub mod quantity;
 pub mod rejected;
+pub mod selector;
 pub mod time;
 pub mod view;
 

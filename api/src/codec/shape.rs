@@ -5,6 +5,7 @@
 
 use super::DEPTH_MAX;
 use crate::fields::{self, Container, Field, TypeRef, Value};
+use crate::quantity::Quantity;
 use crate::{Tree, time};
 use serde_json::Map;
 
@@ -165,7 +166,7 @@ pub(super) fn float(value: f64) -> Tree {
 }
 
 fn quantity(text: String) -> String {
-    text
+    Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
 }
 
 fn seconds(text: String) -> Tree {
