@@ -131,6 +131,13 @@ pub fn package_of(group: &str, version: &str) -> Option<&'static str> {
     all.find(|package| package.group == group && package.version == version).map(|package| package.name)
 }
 
+/// The API group and version whose types a package holds.
+#[must_use]
+pub fn group_version_of(package: &str) -> Option<(&'static str, &'static str)> {
+    let found = table::get().packages.iter().find(|have| have.name == package)?;
+    Some((found.group, found.version))
+}
+
 /// The type of a kind as a request names it; kinds that live in every group (`Status`, `DeleteOptions`) included.
 #[must_use]
 pub fn type_of_kind(group: &str, version: &str, kind: &str) -> Option<TypeRef> {

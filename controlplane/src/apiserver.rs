@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod discovery;
+pub mod openapi;
 pub mod link;
 pub mod oci;
 

@@ -4,9 +4,13 @@
 //! the lines that `api/src/{fields,kinds}.rs` read; decides nothing about Kubernetes itself.
 
 use anyhow::{Context, bail};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The Kubernetes release whose served kinds are kept.
@@ -22,6 +26,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     fs::write(api.join("fields.txt"), fields(&folder)?)?;
     fs::write(api.join("kinds.txt"), kinds(&folder)?)?;
     fs::write(api.join("columns.txt"), columns(&folder)?)?;
+    let server = root.join("controlplane/src/apiserver/generated");
+    fs::create_dir_all(&server)?;
+    fs::write(server.join("descriptions.gz"), descriptions(&folder)?)?;
     Ok(())
 }
 
@@ -140,4 +147,24 @@ fn columns(folder: &Path) -> anyhow::Result<String> {
     let rows = table(folder, "columns.tsv")?;
     let lines = rows.iter().map(|row| keep.map(|column| row[column].as_str()).join("\t") + "\n");
     Ok(lines.collect())
+}
+
+/// The texts of `kubectl explain`, compressed: a line `T definition description`, then one for each property.
+fn descriptions(folder: &Path) -> anyhow::Result<Vec<u8>> {
+    let path = folder.join("swagger.json.gz");
+    let file = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let swagger: serde_json::Value = serde_json::from_reader(GzDecoder::new(file))?;
+    let definitions = swagger["definitions"].as_object().context("swagger.json has no definitions")?;
+    let mut out = GzEncoder::new(Vec::new(), Compression::best());
+    let text = |value: &serde_json::Value| {
+        let text = value["description"].as_str().unwrap_or_default();
+        text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', " ")
+    };
+    for (name, definition) in definitions {
+        writeln!(out, "T\t{name}\t{}", text(definition))?;
+        for (key, property) in definition["properties"].as_object().into_iter().flatten() {
+            writeln!(out, "{key}\t{}", text(property))?;
+        }
+    }
+    Ok(out.finish()?)
 }
