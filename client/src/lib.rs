@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod cache;
 pub mod clock;
 pub mod follow;
+pub mod http;
 pub mod queue;
 
 pub use cache::{Cache, Change, Key};

@@ -1,0 +1,1 @@
+//! How a new machine becomes a node.

@@ -1,0 +1,6 @@
+//! A container's log.
+/// One stream of one container.
+#[derive(Clone)]
+pub struct Writer {
+    _inner: (),
+}
