@@ -1,0 +1,58 @@
+//! The commands that are clients of a running cluster.
+
+pub(crate) mod apply;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod image;
+pub(crate) mod logs;
+pub(crate) mod token;
+
+use crate::args::Scope;
+use crate::remote::Remote;
+use anyhow::{Result, bail};
+use api::kinds::{self, Kind};
+use std::io::Write;
+use std::sync::Arc;
+
+/// The kind that a user means by `pods`, `pod`, `po` or `Pod`.
+fn kind(word: &str) -> Result<Arc<Kind>> {
+    let word = word.to_ascii_lowercase();
+    let means = |kind: &&Arc<Kind>| {
+        let names = [kind.resource.plural.as_ref(), kind.singular.as_str()];
+        let short = kind.short_names.iter().map(String::as_str);
+        kind.has_verb("get") && names.into_iter().chain(short).any(|name| name == word)
+    };
+    match kinds::builtin().iter().find(means) {
+        Some(kind) => Ok(kind.clone()),
+        None => bail!("the server has no resource type {word:?}; `kubectl api-resources` lists them"),
+    }
+}
+
+/// The namespace of a request for a kind: none for cluster-scoped ones.
+fn namespace<'a>(kind: &Kind, scope: &'a Scope, remote: &'a Remote) -> Option<&'a str> {
+    let named = scope.namespace.as_deref().unwrap_or(&remote.namespace);
+    kind.namespaced.then_some(named)
+}
+
+/// Writes to standard output; a reader that has gone ends the program quietly, as it does for `cat`.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_found_by_any_of_its_names() {
+        for word in ["pods", "pod", "po", "Pod"] {
+            assert_eq!(kind(word).expect(word).kind, "Pod");
+        }
+        assert_eq!(kind("deploy").expect("a short name").kind, "Deployment");
+        assert!(kind("potatoes").expect_err("nobody has it").to_string().contains("potatoes"));
+    }
+}

@@ -1,0 +1,158 @@
+//! `coracle apply`: makes the objects of a file be, and waits for their rollout where asked to.
+
+use super::print;
+use crate::args::Apply;
+use crate::remote::{JSON, Remote};
+use anyhow::{Context, Result, bail};
+use api::kinds;
+use http::{Method, StatusCode, header};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::Value;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+/// Where an object of a file is on the server.
+struct Place {
+    collection: String,
+    name: String,
+    /// `deployment.apps/hello`, as kubectl prints it.
+    label: String,
+}
+
+pub(crate) async fn run(args: &Apply) -> Result<()> {
+    let remote = Remote::open(&args.scope.access).await?;
+    let mut rollouts = Vec::new();
+    for file in &args.filename {
+        for object in documents(file)? {
+            let namespace = args.scope.namespace.as_deref().unwrap_or(&remote.namespace);
+            let place = place(&object, namespace).with_context(|| file.display().to_string())?;
+            let done = put(&remote, &place, &object).await.with_context(|| place.label.clone())?;
+            print(&format!("{} {done}\n", place.label))?;
+            if object["kind"] == "Deployment" {
+                rollouts.push(place);
+            }
+        }
+    }
+    if !args.wait {
+        return Ok(());
+    }
+    let limit = Duration::from_secs(args.timeout.into());
+    let all = async {
+        for place in &rollouts {
+            rollout(&remote, place).await?;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(limit, all).await {
+        Ok(done) => done,
+        Err(_) => bail!("not rolled out within {limit:?}; `kubectl describe pods` says why"),
+    }
+}
+
+fn documents(file: &Path) -> Result<Vec<Value>> {
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    let mut objects = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(&text) {
+        let object = Value::deserialize(document).with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
+        match object["items"].as_array().filter(|_| object["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))) {
+            Some(items) => objects.extend(items.iter().cloned()),
+            None if object.is_null() => {}
+            None => objects.push(object),
+        }
+    }
+    Ok(objects)
+}
+
+fn place(object: &Value, namespace: &str) -> Result<Place> {
+    let version = object["apiVersion"].as_str().context("an object has no apiVersion")?;
+    let kind = object["kind"].as_str().context("an object has no kind")?;
+    let name = object["metadata"]["name"].as_str().context("an object has no metadata.name")?;
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let known = kinds::find_kind(group, version, kind);
+    let known = known.with_context(|| format!("the server has no kind {kind} in {group}/{version}"))?;
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or(namespace);
+    let collection = known.resource.path(known.namespaced.then_some(namespace), None, None);
+    let suffix = if group.is_empty() { String::new() } else { format!(".{group}") };
+    Ok(Place { collection, name: name.to_owned(), label: format!("{}{suffix}/{name}", known.singular) })
+}
+
+/// Server-side apply: the file's fields become this command's own.
+async fn put(remote: &Remote, place: &Place, object: &Value) -> Result<&'static str> {
+    let path = format!("{}/{}?fieldManager=coracle&fieldValidation=Strict", place.collection, place.name);
+    let headers = [(header::ACCEPT.as_str(), JSON), (header::CONTENT_TYPE.as_str(), "application/apply-patch+yaml")];
+    let answer = remote.send(Method::PATCH, &path, &headers, object.to_string()).await?.success()?;
+    Ok(if answer.status == StatusCode::CREATED { "created" } else { "configured" })
+}
+
+/// Prints each step of a Deployment until it is rolled out.
+async fn rollout(remote: &Remote, place: &Place) -> Result<()> {
+    let path = format!("{}?watch=true&fieldSelector=metadata.name%3D{}", place.collection, place.name);
+    let mut body = remote.stream(&path).await?;
+    let mut buffer: Vec<u8> = Vec::new();
+    let mut last = String::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.context("the watch broke off")?.into_data() else { continue };
+        buffer.extend_from_slice(&data);
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            let event: Value = serde_json::from_slice(&line).context("the watch is not JSON")?;
+            let (text, done) = progress(&event["object"]);
+            if text != last {
+                print(&format!("{} {text}\n", place.label))?;
+                last = text;
+            }
+            if done {
+                return Ok(());
+            }
+        }
+    }
+    bail!("the server ended the watch of {}", place.label)
+}
+
+/// How far a Deployment is, in words, and whether that is all the way.
+fn progress(deployment: &Value) -> (String, bool) {
+    let number = |at: &Value| at.as_i64().unwrap_or(0);
+    let (spec, status) = (&deployment["spec"], &deployment["status"]);
+    let wanted = spec["replicas"].as_i64().unwrap_or(1);
+    if number(&status["observedGeneration"]) < number(&deployment["metadata"]["generation"]) {
+        return ("is being taken up".to_owned(), false);
+    }
+    let (updated, available) = (number(&status["updatedReplicas"]), number(&status["availableReplicas"]));
+    let done = updated >= wanted && available >= wanted && number(&status["replicas"]) <= wanted;
+    let bar: String = (0..wanted.min(20)).map(|pod| if pod * wanted < available * wanted.min(20) { '#' } else { '.' }).collect();
+    (format!("[{bar}] {available} of {wanted} available"), done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rollout_is_done_when_the_new_pods_alone_are_there() {
+        let at = |replicas: i64, updated: i64, available: i64| {
+            progress(&json!({"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {"observedGeneration": 2,
+                "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available}}))
+        };
+        assert_eq!(at(3, 1, 1), ("[#..] 1 of 3 available".to_owned(), false));
+        assert!(!at(4, 3, 3).1, "an old pod is left");
+        assert!(at(3, 3, 3).1);
+        let stale = json!({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}});
+        assert!(!progress(&stale).1);
+    }
+
+    #[test]
+    fn an_object_is_where_its_kind_says() {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"}});
+        let place = place(&object, "shop").expect("a known kind");
+        assert_eq!(place.collection, "/apis/apps/v1/namespaces/shop/deployments");
+        assert_eq!(place.label, "deployment.apps/hello");
+    }
+}

@@ -1,0 +1,122 @@
+//! `coracle token`: join tokens, kept by the cluster as bootstrap-token Secrets (Kubernetes' own form, so that
+//! kubeadm's tools see them too), printed with the pin of the cluster's CA.
+
+use super::print;
+use crate::args::Token;
+use crate::remote::{JSON, Remote};
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use http::Method;
+use rand::Rng;
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime};
+
+const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+const KIND: &str = "bootstrap.kubernetes.io/token";
+const ID_CHARS: usize = 6;
+const SECRET_CHARS: usize = 16;
+
+pub(crate) async fn run(command: &Token) -> Result<()> {
+    match command {
+        Token::Create { access, ttl, description } => {
+            let remote = Remote::open(access).await?;
+            let expires = expiry(ttl)?;
+            print(&format!("{}\n", create(&remote, expires, description).await?))
+        }
+        Token::List { access } => list(&Remote::open(access).await?).await,
+        Token::Revoke { access, id } => {
+            let remote = Remote::open(access).await?;
+            let id = id.split('.').next().unwrap_or_default();
+            remote.json(Method::DELETE, &format!("{SECRETS}/bootstrap-token-{id}"), JSON, None).await?;
+            print(&format!("token {id} is revoked\n"))
+        }
+    }
+}
+
+async fn create(remote: &Remote, expires: Option<SystemTime>, description: &str) -> Result<String> {
+    let ca = remote.ca_pem.as_deref().context("the kubeconfig names no certificate authority to pin")?;
+    let pin = controlplane::pki::certificate::spki_pin(ca).context("the kubeconfig's certificate authority is malformed")?;
+    let (id, secret) = (random(ID_CHARS), random(SECRET_CHARS));
+    let mut data = json!({
+        "token-id": id,
+        "token-secret": secret,
+        "usage-bootstrap-authentication": "true",
+        "usage-bootstrap-signing": "true",
+        "auth-extra-groups": "system:bootstrappers:coracle:node",
+    });
+    if let Some(at) = expires {
+        data["expiration"] = humantime(at).into();
+    }
+    if !description.is_empty() {
+        data["description"] = description.into();
+    }
+    let name = format!("bootstrap-token-{id}");
+    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": KIND, "stringData": data});
+    remote.json(Method::POST, SECRETS, JSON, Some(&object)).await?;
+    Ok(format!("{id}.{secret}::{pin}"))
+}
+
+async fn list(remote: &Remote) -> Result<()> {
+    let found = remote.json(Method::GET, &format!("{SECRETS}?fieldSelector=type%3D{KIND}"), JSON, None).await?;
+    print("ID       EXPIRES                DESCRIPTION\n")?;
+    for secret in found["items"].as_array().into_iter().flatten() {
+        let field = |name: &str| text(&secret["data"][name]);
+        let expires = field("expiration").unwrap_or_else(|| "never".to_owned());
+        let id = field("token-id").unwrap_or_default();
+        print(&format!("{id:<8} {expires:<22} {}\n", field("description").unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+fn text(encoded: &Value) -> Option<String> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded.as_str()?).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+fn random(chars: usize) -> String {
+    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut rng = rand::rng();
+    (0..chars).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+}
+
+/// `24h`, `30m`, `90s`; `0`: never.
+fn expiry(ttl: &str) -> Result<Option<SystemTime>> {
+    if ttl == "0" {
+        return Ok(None);
+    }
+    let (digits, unit) = ttl.split_at(ttl.len().saturating_sub(1));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => bail!("--ttl {ttl:?} is not of the form 24h, 30m or 90s"),
+    };
+    let count: u32 = digits.parse().with_context(|| format!("--ttl {ttl:?} is not of the form 24h, 30m or 90s"))?;
+    Ok(Some(SystemTime::now() + Duration::from_secs(u64::from(count) * seconds)))
+}
+
+/// RFC 3339 in UTC, to the second.
+fn humantime(at: SystemTime) -> String {
+    let at = jiff::Timestamp::try_from(at).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_has_a_unit() {
+        assert_eq!(expiry("0").expect("for ever"), None);
+        assert!(expiry("2h").expect("two hours").is_some());
+        for wrong in ["", "h", "2", "2w", "-1h"] {
+            assert!(expiry(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(humantime(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400)), "1970-01-02T00:00:00Z");
+    }
+}

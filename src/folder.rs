@@ -1,0 +1,35 @@
+//! The data folder: where it is, and who may look into it.
+
+use anyhow::{Context, Result};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+const SYSTEM: &str = "/var/lib/coracle";
+const OWNER_ONLY: u32 = 0o700;
+
+/// `/var/lib/coracle` as root, `$XDG_DATA_HOME/coracle` otherwise.
+pub(crate) fn default() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(SYSTEM.into());
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    let data = data.filter(|path| path.is_absolute()).or_else(home);
+    Ok(data.context("neither HOME nor XDG_DATA_HOME is set: name the data folder with --data-dir")?.join("coracle"))
+}
+
+/// The folder that was asked for, made if need be, readable by its owner alone.
+pub(crate) fn open(wanted: Option<&Path>) -> Result<PathBuf> {
+    let folder = match wanted {
+        Some(folder) => folder.to_path_buf(),
+        None => default()?,
+    };
+    make(&folder)?;
+    Ok(std::fs::canonicalize(&folder)?)
+}
+
+/// A private folder and those above it.
+pub(crate) fn make(folder: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(folder);
+    made.with_context(|| format!("cannot make the folder {}; name another with --data-dir", folder.display()))
+}
