@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async runtime. Whoever needs the time passes it in.
 
 pub mod codec;
+pub mod defaults;
 pub mod fields;
 pub mod kinds;
 pub mod names;
@@ -13,6 +14,7 @@ pub mod rejected;
 pub mod selector;
 pub mod time;
 pub mod view;
+mod walk;
 
 pub use kinds::Kind;
 pub use object::{Head, Object, Owner, Tree};

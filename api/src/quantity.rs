@@ -104,6 +104,12 @@ impl Quantity {
         self.nano == 0
     }
 
+    /// True if it is no whole number of thousandths.
+    #[must_use]
+    pub fn has_more_than_milli(&self) -> bool {
+        self.nano % (NANO / 1000) != 0
+    }
+
     #[must_use]
     pub fn is_negative(&self) -> bool {
         self.nano < 0
