@@ -6,6 +6,7 @@ pub mod codec;
 pub mod defaults;
 pub mod fields;
 pub mod kinds;
+pub mod managed_fields;
 pub mod names;
 pub mod object;
 pub mod resource;

@@ -1,0 +1,314 @@
+//! Who owns which fields of an object: `metadata.managedFields`, and server-side apply on top of it.
+//!
+//! Knows ownership, not admission: callers default, validate and store what comes out. The time comes from them.
+
+mod set;
+mod shape;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use crate::rejected::{Cause, Reason};
+use crate::time::{self, Timestamp};
+use crate::{Kind, Rejected, Tree};
+use serde_json::{Map, json};
+use set::Set;
+use shape::Shape;
+
+/// Who writes, and through which version and subresource.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    pub manager: &'a str,
+    /// `apps/v1`
+    pub api_version: &'a str,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+}
+
+/// What nobody owns.
+const UNOWNED: [&[&str]; 10] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
+
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// One entry of `managedFields`.
+#[derive(Debug, Clone)]
+struct Entry {
+    manager: String,
+    is_apply: bool,
+    api_version: String,
+    subresource: String,
+    time: String,
+    set: Set,
+}
+
+/// Notes in `new` what a create (`live` is `None`) or any write but an apply changed. Both are canonical trees.
+pub fn update(kind: &Kind, live: Option<&Tree>, new: &mut Tree, writer: Writer<'_>, now: Timestamp) {
+    let mut entries = live.map(read).unwrap_or_default();
+    let sent = new.get("metadata").and_then(|meta| meta.get("managedFields")).and_then(Tree::as_array);
+    // A client clears the record with `[]` or `[{}]`.
+    let clears = live.is_some() && sent.is_some_and(|all| all.is_empty() || *all == [json!({})]);
+    if clears || live.is_some() && entries.is_empty() {
+        write(new, Vec::new());
+        return;
+    }
+    if sent.is_some_and(|all| !all.is_empty()) {
+        entries = read(new);
+    }
+    record(kind, live, new, &mut entries, writer, now);
+    write(new, entries);
+}
+
+/// Lays `config` over `live` for a manager: its former fields that `config` lacks go away, and fields of others that
+/// `config` changes are a conflict unless `force`. The result is not canonical yet.
+pub fn apply(
+    kind: &Kind,
+    live: Option<&Tree>,
+    config: &Tree,
+    writer: Writer<'_>,
+    force: bool,
+    now: Timestamp,
+) -> Result<Tree, Rejected> {
+    check(config, writer)?;
+    let shape = Shape::Struct(kind.schema());
+    let empty = nothing(kind);
+    let mut entries = live.map(read).unwrap_or_default();
+    if let (Some(live), true) = (live, entries.is_empty()) {
+        let first = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..writer };
+        record(kind, None, live, &mut entries, first, now);
+    }
+    let live = live.unwrap_or(&empty);
+    let last = take_apply(&mut entries, writer);
+    let set = owned(kind, walk::stated(shape, config), writer.subresource);
+    let merged = walk::merge(shape, live, &within(kind, config, writer.subresource));
+
+    let mut all = set.clone();
+    for entry in &entries {
+        all.join(&entry.set);
+    }
+    let before = last.as_ref().map(|entry| entry.set.clone()).unwrap_or_default();
+    let mut new = walk::prune(shape, &merged, &before, &all).unwrap_or_else(|| json!({}));
+    let changed = walk::difference(shape, Some(live), Some(&new));
+    yield_to(&mut entries, &changed, force)?;
+
+    let time = last.filter(|last| last.set == set).map_or_else(|| time::seconds(now), |last| last.time);
+    if !set.is_empty() {
+        entries.push(Entry {
+            manager: writer.manager.to_owned(),
+            is_apply: true,
+            api_version: writer.api_version.to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time,
+            set,
+        });
+    }
+    write(&mut new, entries);
+    Ok(new)
+}
+
+/// What an apply body may not say.
+fn check(config: &Tree, writer: Writer<'_>) -> Result<(), Rejected> {
+    let has_managed = config.get("metadata").and_then(|meta| meta.get("managedFields")).is_some_and(|all| !all.is_null());
+    if has_managed {
+        return Err(Rejected::bad_request("metadata.managedFields must be nil"));
+    }
+    let version = config.get("apiVersion").and_then(Tree::as_str).unwrap_or_default();
+    if version != writer.api_version {
+        let why = "Incorrect version specified in apply patch. Specified patch version";
+        return Err(Rejected::bad_request(format!("{why}: {version}, expected: {}", writer.api_version)));
+    }
+    Ok(())
+}
+
+/// Takes the changed fields from their other owners, or refuses.
+fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -> Result<(), Rejected> {
+    let mut touched = changed.modified.clone();
+    touched.join(&changed.added);
+    let clashes: Vec<(&Entry, Vec<String>)> =
+        entries.iter().map(|entry| (entry, entry.set.common(&touched).paths())).filter(|(_, paths)| !paths.is_empty()).collect();
+    if !force && !clashes.is_empty() {
+        return Err(conflict(&clashes));
+    }
+    for entry in entries.iter_mut() {
+        entry.set = entry.set.minus(&touched).minus(&changed.removed);
+    }
+    entries.retain(|entry| !entry.set.is_empty());
+    Ok(())
+}
+
+fn conflict(clashes: &[(&Entry, Vec<String>)]) -> Rejected {
+    let mut causes = Vec::new();
+    let mut told: Vec<(String, &Vec<String>)> = clashes.iter().map(|(entry, paths)| (entry.told(), paths)).collect();
+    told.sort();
+    for (manager, paths) in &told {
+        causes.extend(paths.iter().map(|path| Cause {
+            reason: "FieldManagerConflict".to_owned(),
+            message: format!("conflict with {manager}"),
+            field: path.clone(),
+        }));
+    }
+    let message = match causes.as_slice() {
+        [only] => format!("Apply failed with 1 conflict: {}: {}", only.message, only.field),
+        all => {
+            let lines = told.iter().map(|(manager, paths)| format!("conflicts with {manager}:\n- {}", paths.join("\n- ")));
+            format!("Apply failed with {} conflicts: {}", all.len(), lines.collect::<Vec<_>>().join("\n"))
+        }
+    };
+    let mut rejected = Rejected::new(Reason::Conflict, message);
+    rejected.details.causes = causes;
+    rejected
+}
+
+/// Gives what changed to the writer's Update entry, and takes what is gone from everybody.
+fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>, writer: Writer<'_>, now: Timestamp) {
+    let empty = nothing(kind);
+    let changed = walk::difference(Shape::Struct(kind.schema()), Some(live.unwrap_or(&empty)), Some(new));
+    let mut touched = changed.modified;
+    touched.join(&changed.added);
+    let mut touched_by_writer = owned(kind, touched.clone(), writer.subresource);
+    let is_own = |entry: &Entry| {
+        !entry.is_apply
+            && entry.manager == writer.manager
+            && entry.api_version == writer.api_version
+            && entry.subresource == writer.subresource
+    };
+    let mut own = entries.iter().position(is_own).map(|at| entries.remove(at));
+    for entry in entries.iter_mut() {
+        entry.set = entry.set.minus(&touched).minus(&changed.removed);
+    }
+    entries.retain(|entry| !entry.set.is_empty());
+    if let Some(own) = &own {
+        touched_by_writer.join(&own.set.minus(&changed.removed));
+    }
+    if touched_by_writer.is_empty() {
+        return;
+    }
+    let time = own.take().filter(|own| own.set == touched_by_writer).map_or_else(|| time::seconds(now), |own| own.time);
+    entries.push(Entry {
+        manager: writer.manager.to_owned(),
+        is_apply: false,
+        api_version: writer.api_version.to_owned(),
+        subresource: writer.subresource.to_owned(),
+        time,
+        set: touched_by_writer,
+    });
+}
+
+/// An object of the kind before anybody wrote a field: Go's zero value.
+fn nothing(kind: &Kind) -> Tree {
+    crate::codec::canonical(json!({}), kind)
+}
+
+/// The part of a set that a writer to this subresource can own.
+fn owned(kind: &Kind, mut set: Set, subresource: &str) -> Set {
+    for path in UNOWNED {
+        set.forget(path);
+    }
+    if let Some(part) = out_of_reach(kind, subresource) {
+        set.forget(&[part]);
+    }
+    let metadata = set::Step::Field("metadata".to_owned());
+    if let Some(metadata) = set.below.get_mut(&metadata) {
+        metadata.owned = false;
+    }
+    set.below.retain(|_, below| !below.is_empty());
+    set.owned = false;
+    set
+}
+
+/// The configuration without what this subresource cannot write.
+fn within(kind: &Kind, config: &Tree, subresource: &str) -> Tree {
+    let mut config = config.clone();
+    if let (Some(part), Some(map)) = (out_of_reach(kind, subresource), config.as_object_mut()) {
+        map.shift_remove(part);
+    }
+    config
+}
+
+fn out_of_reach(kind: &Kind, subresource: &str) -> Option<&'static str> {
+    match subresource {
+        "status" => Some("spec"),
+        "" if kind.subresources.iter().any(|sub| sub.name == "status") => Some("status"),
+        _ => None,
+    }
+}
+
+fn take_apply(entries: &mut Vec<Entry>, writer: Writer<'_>) -> Option<Entry> {
+    let is_own = |entry: &Entry| {
+        entry.is_apply && entry.manager == writer.manager && entry.subresource == writer.subresource
+    };
+    entries.iter().position(is_own).map(|at| entries.remove(at))
+}
+
+fn read(object: &Tree) -> Vec<Entry> {
+    let all = object.get("metadata").and_then(|meta| meta.get("managedFields")).and_then(Tree::as_array);
+    all.into_iter().flatten().filter_map(Entry::read).collect()
+}
+
+fn write(object: &mut Tree, mut entries: Vec<Entry>) {
+    let Some(meta) = object.get_mut("metadata").and_then(Tree::as_object_mut) else { return };
+    if entries.is_empty() {
+        meta.shift_remove("managedFields");
+        return;
+    }
+    entries.sort_by(|a, b| a.order().cmp(&b.order()));
+    meta.insert("managedFields".to_owned(), entries.iter().map(Entry::to_json).collect());
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn read(tree: &Tree) -> Option<Entry> {
+        let text = |key: &str| tree.get(key).and_then(Tree::as_str).unwrap_or_default().to_owned();
+        Some(Entry {
+            manager: text("manager"),
+            is_apply: tree.get("operation")?.as_str()? == "Apply",
+            api_version: text("apiVersion"),
+            subresource: text("subresource"),
+            time: text("time"),
+            set: Set::from_json(tree.get("fieldsV1")?),
+        })
+    }
+
+    fn to_json(&self) -> Tree {
+        let mut out = Map::new();
+        let operation = if self.is_apply { "Apply" } else { "Update" };
+        let texts = [("manager", &*self.manager), ("operation", operation), ("apiVersion", &*self.api_version)];
+        for (key, value) in texts.into_iter().chain([("time", &*self.time)]).filter(|(_, value)| !value.is_empty()) {
+            out.insert(key.to_owned(), value.into());
+        }
+        out.insert("fieldsType".to_owned(), "FieldsV1".into());
+        out.insert("fieldsV1".to_owned(), self.set.to_json());
+        if !self.subresource.is_empty() {
+            out.insert("subresource".to_owned(), (*self.subresource).into());
+        }
+        Tree::Object(out)
+    }
+
+    fn order(&self) -> (bool, &str, &str, &str, &str) {
+        (!self.is_apply, &self.time, &self.manager, &self.api_version, &self.subresource)
+    }
+
+    /// How a conflict names the manager.
+    fn told(&self) -> String {
+        let mut told = format!("{:?}", self.manager);
+        if !self.subresource.is_empty() {
+            told.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if !self.is_apply {
+            told.push_str(&format!(" using {}", self.api_version));
+        }
+        told
+    }
+}

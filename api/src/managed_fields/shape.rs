@@ -1,0 +1,99 @@
+//! How server-side apply sees a value: as parts that can have different owners, or as one.
+//!
+//! Knows the field table's list and map types; a value without a schema is granular in its maps and atomic in its
+//! lists, as upstream deduces it.
+
+use super::set::Step;
+use crate::Tree;
+use crate::fields::{Container, Field, ListType, MapType, TypeRef, Value};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape {
+    /// `None`: fields unknown.
+    Struct(Option<TypeRef>),
+    Map(&'static Field),
+    Set,
+    Keyed(&'static Field),
+    Atomic,
+}
+
+/// What a value and its shape are together: a shape that the value does not have is atomic.
+pub(super) enum Parts<'t> {
+    Members(Vec<(Step, &'t Tree)>),
+    Elements(Vec<(Step, &'t Tree)>),
+    Whole,
+}
+
+impl Shape {
+    fn of(field: &'static Field) -> Shape {
+        let merges = field.patch_strategy.is_some_and(|strategy| strategy.merge);
+        match (field.container, field.list_type) {
+            (Container::List, Some(ListType::Set)) => Shape::Set,
+            (Container::List, Some(ListType::Map)) => Shape::Keyed(field),
+            (Container::List, None) if merges && field.patch_merge_key.is_some() => Shape::Keyed(field),
+            (Container::List, None) if merges => Shape::Set,
+            (Container::List, _) => Shape::Atomic,
+            _ if field.map_type == Some(MapType::Atomic) => Shape::Atomic,
+            (Container::Map, _) => Shape::Map(field),
+            (Container::Single, _) => Shape::element(field),
+        }
+    }
+
+    fn element(field: &'static Field) -> Shape {
+        match field.value {
+            Value::Object(schema) if !schema.is_bare() => Shape::Struct(Some(schema)),
+            Value::RawExtension | Value::Any => Shape::Struct(None),
+            _ => Shape::Atomic,
+        }
+    }
+
+    /// The shape below a step.
+    pub(super) fn below(self, step: &Step) -> Shape {
+        match (self, step) {
+            (Shape::Struct(Some(schema)), Step::Field(name)) => schema.field(name).map_or(Shape::Struct(None), Shape::of),
+            (Shape::Struct(None), _) => Shape::Struct(None),
+            (Shape::Map(field) | Shape::Keyed(field), _) => Shape::element(field),
+            _ => Shape::Atomic,
+        }
+    }
+
+    /// True if a member with this name is declared, and so is not owned for being there.
+    pub(super) fn declares(self, step: &Step) -> bool {
+        match (self, step) {
+            (Shape::Struct(Some(schema)), Step::Field(name)) => schema.field(name).is_some(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn parts(self, value: &Tree) -> Parts<'_> {
+        match (self, value) {
+            (Shape::Struct(_) | Shape::Map(_), Tree::Object(map)) => {
+                Parts::Members(map.iter().map(|(key, value)| (Step::Field(key.clone()), value)).collect())
+            }
+            (Shape::Set, Tree::Array(all)) => {
+                Parts::Elements(all.iter().map(|value| (Step::Value(value.to_string()), value)).collect())
+            }
+            (Shape::Keyed(field), Tree::Array(all)) => {
+                Parts::Elements(all.iter().map(|value| (key(field, value), value)).collect())
+            }
+            _ => Parts::Whole,
+        }
+    }
+}
+
+/// The keys of an element, absent ones at their defaults.
+fn key(field: &'static Field, element: &Tree) -> Step {
+    let merge_key = field.patch_merge_key.as_slice();
+    let names = if field.list_map_keys.is_empty() { merge_key } else { field.list_map_keys };
+    let default = |name: &str| match field.value {
+        Value::Object(schema) => serde_json::from_str(schema.field(name)?.default?).ok(),
+        _ => None,
+    };
+    let value = |name: &&'static str| {
+        let value: Option<Tree> = element.get(*name).filter(|value| !value.is_null()).cloned().or_else(|| default(name));
+        value.map(|value| (*name, value))
+    };
+    let keys: BTreeMap<&str, Tree> = names.iter().filter_map(value).collect();
+    Step::Key(serde_json::to_string(&keys).unwrap_or_default())
+}

@@ -1,0 +1,92 @@
+use super::*;
+use crate::kinds;
+use crate::resource::{CONFIG_MAPS, DEPLOYMENTS};
+
+fn writer<'a>(manager: &'a str, api_version: &'a str) -> Writer<'a> {
+    Writer { manager, api_version, subresource: "" }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn map(data: Tree) -> Tree {
+    json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": data})
+}
+
+fn put(live: Option<&Tree>, config: &Tree, manager: &str, force: bool) -> Result<Tree, Rejected> {
+    apply(kinds::find(&CONFIG_MAPS).unwrap(), live, config, writer(manager, "v1"), force, at(0))
+}
+
+#[test]
+fn fields_that_a_manager_no_longer_states_go_away() {
+    let first = put(None, &map(json!({"a": "1", "b": "2"})), "m", false).unwrap();
+    assert_eq!(first["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:data": {"f:a": {}, "f:b": {}}}));
+    let second = put(Some(&first), &map(json!({"a": "1"})), "m", false).unwrap();
+    assert_eq!(second["data"], json!({"a": "1"}));
+}
+
+#[test]
+fn a_shared_field_stays_until_its_last_owner_lets_go() {
+    let first = put(None, &map(json!({"a": "1"})), "m", false).unwrap();
+    let shared = put(Some(&first), &map(json!({"a": "1"})), "n", false).unwrap();
+    let left = put(Some(&shared), &map(json!({"b": "1"})), "m", false).unwrap();
+    assert_eq!(left["data"], json!({"a": "1", "b": "1"}));
+    let gone = put(Some(&left), &map(json!({"c": "1"})), "n", false).unwrap();
+    assert_eq!(gone["data"], json!({"b": "1", "c": "1"}));
+}
+
+#[test]
+fn conflicts_are_told_in_upstreams_words() {
+    let first = put(None, &map(json!({"a": "1"})), "m1", false).unwrap();
+    let no = put(Some(&first), &map(json!({"a": "2"})), "m2", false).unwrap_err();
+    assert_eq!(no.message, r#"Apply failed with 1 conflict: conflict with "m1": .data.a"#);
+    assert_eq!((no.code, &*no.details.causes[0].field), (409, ".data.a"));
+    let both = put(Some(&first), &map(json!({"a": "1"})), "m2", false).unwrap();
+    let no = put(Some(&both), &map(json!({"a": "3"})), "m3", false).unwrap_err();
+    let told = "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .data.a\nconflicts with \"m2\":\n- .data.a";
+    assert_eq!(no.message, told);
+    let forced = put(Some(&both), &map(json!({"a": "3"})), "m3", true).unwrap();
+    assert_eq!(forced["metadata"]["managedFields"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn an_update_owns_what_it_changed() {
+    let kind = kinds::find(&CONFIG_MAPS).unwrap();
+    let mut made = map(json!({"a": "1"}));
+    update(kind, None, &mut made, writer("upd", "v1"), at(0));
+    let entry = json!({"manager": "upd", "operation": "Update", "apiVersion": "v1", "time": "1970-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {".": {}, "f:a": {}}}});
+    assert_eq!(made["metadata"]["managedFields"], json!([entry]));
+    let no = put(Some(&made), &map(json!({"a": "2"})), "m", false).unwrap_err();
+    assert_eq!(no.message, r#"Apply failed with 1 conflict: conflict with "upd" using v1: .data.a"#);
+    let mut cleared = made.clone();
+    cleared["metadata"]["managedFields"] = json!([]);
+    update(kind, Some(&made), &mut cleared, writer("upd", "v1"), at(0));
+    assert_eq!(cleared["metadata"].get("managedFields"), None);
+    let first = put(Some(&cleared), &map(json!({"b": "1"})), "m", false).unwrap();
+    assert_eq!(first["metadata"]["managedFields"][1]["manager"], "before-first-apply");
+}
+
+#[test]
+fn lists_merge_by_key_and_containers_show_as_owned() {
+    let kind = kinds::find(&DEPLOYMENTS).unwrap();
+    let config = |containers: Tree| {
+        json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "d"},
+            "spec": {"template": {"spec": {"containers": containers}}}})
+    };
+    let by = |name: &'static str| writer(name, "apps/v1");
+    let a = json!({"name": "a", "image": "x", "ports": [{"containerPort": 80}]});
+    let first = apply(kind, None, &config(json!([a])), by("m"), false, at(0)).unwrap();
+    let fields = &first["metadata"]["managedFields"][0]["fieldsV1"];
+    let ports = json!({"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}});
+    let own = json!({".": {}, "f:image": {}, "f:name": {}, "f:ports": ports});
+    assert_eq!(fields["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"a\"}"], own);
+    let b = json!({"name": "b", "image": "y"});
+    let both = apply(kind, Some(&first), &config(json!([b])), by("n"), false, at(0)).unwrap();
+    assert_eq!(both["spec"]["template"]["spec"]["containers"], json!([a, b]));
+    let only = apply(kind, Some(&both), &config(json!([])), by("m"), false, at(0)).unwrap();
+    assert_eq!(only["spec"]["template"]["spec"]["containers"], json!([b]));
+    let wrong = apply(kind, None, &config(json!([])), writer("m", "v1"), false, at(0)).unwrap_err();
+    assert_eq!(wrong.code, 400);
+}

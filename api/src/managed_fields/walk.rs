@@ -1,0 +1,153 @@
+//! The four walks over typed values: fields of one, difference of two, merge of two, and removal of fields.
+//!
+//! Pure structure: who owns what is the caller's business.
+
+use super::set::{Set, Step};
+use super::shape::{Parts, Shape};
+use crate::Tree;
+use std::collections::BTreeMap;
+
+/// What changed between two values.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub(super) added: Set,
+    pub(super) modified: Set,
+    pub(super) removed: Set,
+}
+
+/// The fields that a configuration states.
+pub(super) fn stated(shape: Shape, value: &Tree) -> Set {
+    let mut set = Set::default();
+    match shape.parts(value) {
+        Parts::Whole => return Set::leaf(),
+        Parts::Members(all) => {
+            for (step, child) in all {
+                let mut below = stated(shape.below(&step), child);
+                let is_empty = child.is_null() || child.as_object().is_some_and(serde_json::Map::is_empty);
+                below.owned |= is_empty || !shape.declares(&step);
+                set.put(step, below);
+            }
+        }
+        Parts::Elements(all) => {
+            for (step, child) in all {
+                let mut below = stated(shape.below(&step), child);
+                below.owned = true;
+                set.put(step, below);
+            }
+        }
+    }
+    set
+}
+
+/// What changed from `old` to `new`, as sets relative to the value.
+pub(super) fn difference(shape: Shape, old: Option<&Tree>, new: Option<&Tree>) -> Difference {
+    let mut out = Difference::default();
+    if old.is_none() && new.is_none() || is_leaf(shape, old) && is_leaf(shape, new) || is_void(old) && is_void(new) {
+        match (old, new) {
+            (None, Some(_)) => out.added.owned = true,
+            (Some(_), None) => out.removed.owned = true,
+            (Some(old), Some(new)) if old != new => out.modified.owned = true,
+            _ => {}
+        }
+        return out;
+    }
+    let (before, after) = (parts_of(shape, old), parts_of(shape, new));
+    for step in before.keys().chain(after.keys().filter(|step| !before.contains_key(step))) {
+        let below = difference(shape.below(step), before.get(step).copied(), after.get(step).copied());
+        out.added.put((*step).clone(), below.added);
+        out.modified.put((*step).clone(), below.modified);
+        out.removed.put((*step).clone(), below.removed);
+    }
+    out.added.owned = old.is_none();
+    out.removed.owned = new.is_none();
+    out
+}
+
+/// `config` laid over `live`.
+pub(super) fn merge(shape: Shape, live: &Tree, config: &Tree) -> Tree {
+    match (shape.parts(live), shape.parts(config)) {
+        (Parts::Members(_), Parts::Members(over)) => {
+            let mut out = live.as_object().cloned().unwrap_or_default();
+            for (step, value) in over {
+                let Step::Field(name) = &step else { continue };
+                let merged = out.get(name).map_or_else(|| value.clone(), |have| merge(shape.below(&step), have, value));
+                out.insert(name.clone(), merged);
+            }
+            Tree::Object(out)
+        }
+        (Parts::Elements(have), Parts::Elements(over)) => Tree::Array(merge_lists(shape, have, over)),
+        _ => config.clone(),
+    }
+}
+
+/// `value` without what `last` has and nobody owns any more; `None` if nothing is left of a container.
+pub(super) fn prune(shape: Shape, value: &Tree, last: &Set, owned: &Set) -> Option<Tree> {
+    let keep = |step: &Step, child: &Tree| -> Option<Tree> {
+        let Some(before) = last.below.get(step) else { return Some(child.clone()) };
+        let nobody = Set::default();
+        match owned.below.get(step) {
+            None if before.owned => None,
+            now => prune(shape.below(step), child, before, now.unwrap_or(&nobody)),
+        }
+    };
+    match shape.parts(value) {
+        Parts::Whole => Some(value.clone()),
+        Parts::Members(all) => {
+            let was_empty = all.is_empty();
+            let named = |(step, child): (Step, &Tree)| {
+                let kept = keep(&step, child)?;
+                if let Step::Field(name) = step { Some((name, kept)) } else { None }
+            };
+            let out: serde_json::Map<String, Tree> = all.into_iter().filter_map(named).collect();
+            (was_empty || !out.is_empty()).then_some(Tree::Object(out))
+        }
+        Parts::Elements(all) => {
+            let was_empty = all.is_empty();
+            let out: Vec<Tree> = all.iter().filter_map(|(step, child)| keep(step, child)).collect();
+            (was_empty || !out.is_empty()).then_some(Tree::Array(out))
+        }
+    }
+}
+
+/// Elements of both, in the order of `over`, with those of `have` alone where they stood.
+fn merge_lists(shape: Shape, have: Vec<(Step, &Tree)>, over: Vec<(Step, &Tree)>) -> Vec<Tree> {
+    let old: BTreeMap<Step, &Tree> = have.iter().cloned().collect();
+    let mut waiting: BTreeMap<Step, ()> = over.iter().map(|(step, _)| (step.clone(), ())).collect();
+    let mut rest = over.clone().into_iter();
+    let mut out = Vec::with_capacity(have.len().max(over.len()));
+    let mut take = |waiting: &mut BTreeMap<Step, ()>, out: &mut Vec<Tree>| -> bool {
+        let Some((step, value)) = rest.next() else { return false };
+        waiting.remove(&step);
+        out.push(old.get(&step).map_or_else(|| value.clone(), |have| merge(shape.below(&step), have, value)));
+        true
+    };
+    for (step, value) in &have {
+        if over.iter().all(|(other, _)| other != step) {
+            out.push((*value).clone());
+        }
+        while waiting.contains_key(step) && take(&mut waiting, &mut out) {}
+    }
+    while take(&mut waiting, &mut out) {}
+    out
+}
+
+fn parts_of(shape: Shape, value: Option<&Tree>) -> BTreeMap<Step, &Tree> {
+    match value.map(|value| shape.parts(value)) {
+        Some(Parts::Members(all) | Parts::Elements(all)) => all.into_iter().collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+/// True for what has no parts; an absent value takes the form of the other.
+fn is_leaf(shape: Shape, value: Option<&Tree>) -> bool {
+    value.is_none_or(|value| matches!(shape.parts(value), Parts::Whole))
+}
+
+fn is_void(value: Option<&Tree>) -> bool {
+    match value {
+        None | Some(Tree::Null) => true,
+        Some(Tree::Object(map)) => map.is_empty(),
+        Some(Tree::Array(all)) => all.is_empty(),
+        Some(_) => false,
+    }
+}
