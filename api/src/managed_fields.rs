@@ -54,6 +54,8 @@ struct Entry {
 }
 
 /// Notes in `new` what a create (`live` is `None`) or any write but an apply changed. Both are canonical trees.
+///
+/// Upstream calls it after defaulting and before admission, allocation and status: what those add has no owner.
 pub fn update(kind: &Kind, live: Option<&Tree>, new: &mut Tree, writer: Writer<'_>, now: Timestamp) {
     let mut entries = live.map(read).unwrap_or_default();
     let sent = new.get("metadata").and_then(|meta| meta.get("managedFields")).and_then(Tree::as_array);

@@ -41,9 +41,9 @@ impl Shape {
     }
 
     fn element(field: &'static Field) -> Shape {
+        // A RawExtension is one value to upstream's schema, whatever it holds.
         match field.value {
             Value::Object(schema) if !schema.is_bare() => Shape::Struct(Some(schema)),
-            Value::RawExtension | Value::Any => Shape::Struct(None),
             _ => Shape::Atomic,
         }
     }
