@@ -40,6 +40,9 @@ const UNOWNED: [&[&str]; 10] = [
     &["metadata", "resourceVersion"],
 ];
 
+/// More Update entries than this, and the oldest become one.
+const UPDATERS_MAX: usize = 10;
+const ANCIENT_CHANGES: &str = "ancient-changes";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// One entry of `managedFields`.
@@ -205,6 +208,27 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
         time,
         set: touched_by_writer,
     });
+    cap(entries);
+}
+
+/// Joins the oldest Update entries of a version until there are few enough.
+fn cap(entries: &mut Vec<Entry>) {
+    entries.sort_by(|a, b| a.order().cmp(&b.order()));
+    let mut at = entries.iter().take_while(|entry| entry.is_apply).count();
+    let first_updater = at;
+    while entries.len() - first_updater > UPDATERS_MAX && at < entries.len() {
+        let is_same = |entry: &Entry| entry.api_version == entries[at].api_version;
+        let Some(older) = entries[first_updater..at].iter().position(is_same) else {
+            at += 1;
+            continue;
+        };
+        let joined = entries.remove(at);
+        let bucket = &mut entries[first_updater + older];
+        bucket.manager = ANCIENT_CHANGES.to_owned();
+        bucket.subresource.clear();
+        bucket.set.join(&joined.set);
+        bucket.time = joined.time;
+    }
 }
 
 /// An object of the kind before anybody wrote a field: Go's zero value.

@@ -90,3 +90,21 @@ fn lists_merge_by_key_and_containers_show_as_owned() {
     let wrong = apply(kind, None, &config(json!([])), writer("m", "v1"), false, at(0)).unwrap_err();
     assert_eq!(wrong.code, 400);
 }
+
+#[test]
+fn many_updaters_become_ancient_changes() {
+    let kind = kinds::find(&CONFIG_MAPS).unwrap();
+    let mut live = map(json!({}));
+    update(kind, None, &mut live, writer("w0", "v1"), at(0));
+    for second in 0..14 {
+        let mut new = live.clone();
+        new["data"][format!("k{second:02}")] = "1".into();
+        update(kind, (second > 0).then_some(&live), &mut new, writer(&format!("w{second}"), "v1"), at(second));
+        live = new;
+    }
+    let all = live["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(all.len(), UPDATERS_MAX);
+    assert_eq!(all[0]["manager"], ANCIENT_CHANGES);
+    assert_eq!(all[0]["fieldsV1"]["f:data"].as_object().map(Map::len), Some(6));
+    assert_eq!(all[9]["manager"], "w13");
+}
