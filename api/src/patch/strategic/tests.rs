@@ -1,0 +1,94 @@
+use super::*;
+use crate::kinds;
+use serde_json::json;
+
+fn patched(current: Tree, patch: Tree) -> Tree {
+    let schema = kinds::find_kind("apps", "v1", "Deployment").unwrap().schema();
+    apply(schema, &current, &patch).unwrap_or_else(|error| panic!("{patch}: {error}"))
+}
+
+fn pod(current: Tree, patch: Tree) -> Tree {
+    let schema = kinds::find_kind("", "v1", "Pod").unwrap().schema();
+    let wrap = |tree: Tree| json!({"spec": tree});
+    let patched = apply(schema, &wrap(current), &wrap(patch.clone()));
+    patched.unwrap_or_else(|error| panic!("{patch}: {error}"))["spec"].clone()
+}
+
+#[test]
+fn lists_merge_by_key_or_are_replaced() {
+    let current = json!({"containers": [{"name": "a", "image": "1", "args": ["x"]}, {"name": "b"}], "tolerations": [{"key": "t"}]});
+    let patch = json!({"containers": [{"name": "a", "image": "2", "args": ["y"]}, {"name": "c"}], "tolerations": [{"key": "u"}]});
+    let expect = json!({
+        "containers": [{"name": "a", "image": "2", "args": ["y"]}, {"name": "b"}, {"name": "c"}],
+        "tolerations": [{"key": "u"}],
+    });
+    assert_eq!(pod(current, patch), expect);
+}
+
+#[test]
+fn directives_in_lists() {
+    let current = json!({"containers": [{"name": "a"}, {"name": "b"}, {"name": "c"}]});
+    let deleted = pod(current.clone(), json!({"containers": [{"name": "b", "$patch": "delete"}]}));
+    assert_eq!(deleted, json!({"containers": [{"name": "a"}, {"name": "c"}]}));
+    let replaced = pod(current.clone(), json!({"containers": [{"$patch": "replace"}, {"name": "z"}]}));
+    assert_eq!(replaced, json!({"containers": [{"name": "z"}]}));
+    let patch = json!({"$setElementOrder/containers": [{"name": "c"}, {"name": "new"}, {"name": "a"}], "containers": [{"name": "new", "image": "i"}]});
+    let ordered = pod(current.clone(), patch);
+    let names: Vec<_> = ordered["containers"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["b", "c", "new", "a"]);
+    let only_order = pod(current, json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}));
+    assert_eq!(only_order, json!({"containers": [{"name": "b"}, {"name": "a"}, {"name": "c"}]}));
+}
+
+#[test]
+fn directives_in_maps() {
+    let current = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+    let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
+    assert_eq!(patched(current.clone(), patch), json!({"spec": {"strategy": {"type": "Recreate"}}}));
+    let replaced = patched(current.clone(), json!({"spec": {"strategy": {"$patch": "replace", "type": "Recreate"}}}));
+    assert_eq!(replaced, json!({"spec": {"strategy": {"type": "Recreate"}}}));
+    let deleted = patched(current, json!({"spec": {"strategy": {"$patch": "delete"}}}));
+    assert_eq!(deleted, json!({"spec": {"strategy": {}}}));
+    let labels = patched(
+        json!({"metadata": {"labels": {"a": "1", "b": "2"}}}),
+        json!({"metadata": {"labels": {"a": null, "c": "3"}}}),
+    );
+    assert_eq!(labels, json!({"metadata": {"labels": {"b": "2", "c": "3"}}}));
+}
+
+#[test]
+fn primitive_lists() {
+    let current = json!({"metadata": {"finalizers": ["a", "b", "c"]}});
+    let added = patched(current.clone(), json!({"metadata": {"finalizers": ["d", "a"]}}));
+    assert_eq!(added["metadata"]["finalizers"], json!(["a", "b", "c", "d"]));
+    let patch =
+        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"], "$setElementOrder/finalizers": ["c", "a"]}});
+    assert_eq!(patched(current, patch)["metadata"]["finalizers"], json!(["c", "a"]));
+}
+
+#[test]
+fn nulls_and_directives_never_reach_the_object() {
+    let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": null}}});
+    assert_eq!(patched(json!({}), patch), json!({"spec": {"strategy": {"type": "Recreate"}}}));
+    let added = pod(
+        json!({}),
+        json!({"containers": [{"name": "a", "command": null, "$setElementOrder/env": [{"name": "X"}], "env": [{"name": "X", "value": "1"}]}]}),
+    );
+    assert_eq!(added, json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "1"}]}]}));
+}
+
+#[test]
+fn bad_patches() {
+    let schema = kinds::find_kind("", "v1", "Pod").unwrap().schema();
+    let bad = [
+        json!({"spec": {"$patch": "spin"}}),
+        json!({"spec": {"containers": [{"image": "no name"}]}}),
+        json!({"spec": {"containers": [{"name": "a", "$patch": "spin"}]}}),
+        json!({"spec": {"$retainKeys": ["a"], "b": 1}}),
+        json!({"spec": {"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "b"}, {"name": "a"}]}}),
+        json!([]),
+    ];
+    for patch in bad {
+        assert_eq!(apply(schema, &json!({"spec": {}}), &patch).unwrap_err().code, 400, "{patch}");
+    }
+}
