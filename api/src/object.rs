@@ -3,6 +3,8 @@
 //! The bytes are the canonical JSON that a client sees (kind and apiVersion first, resourceVersion filled in), so
 //! a list or a watch copies them and never encodes. Whoever needs more than the head parses a narrow view.
 
+pub mod edit;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -4,6 +4,7 @@
 //! and `api` alone. `tests/tidy.rs` checks it.
 
 pub mod images;
+pub mod registry;
 pub mod store;
 pub mod pki;
 pub mod apiserver;

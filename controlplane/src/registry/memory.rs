@@ -1,0 +1,216 @@
+//! All objects in memory, as the store's watch tells them: one task writes, everybody reads.
+//!
+//! Never reads ahead of the store and never takes a shortcut from a write: what is here is what every member has.
+
+use super::shelf::{Incoming, Shelf};
+use super::{encoded, keys};
+use crate::store::Kv;
+use crate::store::kv::{self, ChangeBatch, KeyRange, Range, Ranged, Watch};
+use api::rejected::{Cause, Reason};
+use api::{Object, Rejected};
+use client::Clock;
+use futures::StreamExt;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a read waits for the memory to show what it asks for.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long a write waits for the memory to show it; it stands all the same.
+pub(super) const SHOWN_MAX: Duration = Duration::from_secs(30);
+/// Between two attempts to follow a store that is away.
+const RETRY: Duration = Duration::from_millis(100);
+
+pub(super) struct Memory {
+    shelves: RwLock<HashMap<Box<str>, Arc<Shelf>>>,
+    applied: AtomicU64,
+    waiters: Mutex<Waiters>,
+    clock: Clock,
+}
+
+/// Who waits for which revision; ordered, so that a batch wakes only those it serves.
+#[derive(Default)]
+struct Waiters {
+    by_revision: BTreeMap<(u64, u64), oneshot::Sender<()>>,
+    next: u64,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// Reads everything, and starts the task that follows the store for as long as the memory lives.
+    pub(super) async fn open(kv: &Arc<dyn Kv>, clock: Clock) -> Result<Arc<Memory>, kv::Error> {
+        let all = kv.range(Range::newest(keys::all())).await?;
+        let memory = Arc::new(Memory {
+            shelves: RwLock::default(),
+            applied: AtomicU64::new(all.revision),
+            waiters: Mutex::default(),
+            clock,
+        });
+        memory.fill(all);
+        tokio::spawn(follow(Arc::downgrade(&memory), Arc::clone(kv)));
+        Ok(memory)
+    }
+
+    pub(super) fn shelf(&self, collection: &str) -> Arc<Shelf> {
+        if let Some(shelf) = self.shelves.read().get(collection) {
+            return Arc::clone(shelf);
+        }
+        let mut shelves = self.shelves.write();
+        let revision = self.applied();
+        Arc::clone(shelves.entry(collection.into()).or_insert_with(|| Arc::new(Shelf::new(collection, revision))))
+    }
+
+    /// Everything up to this revision is in.
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything up to `revision` is in.
+    pub(super) async fn wait(&self, revision: u64) -> Result<(), Rejected> {
+        if self.shows(revision, WAIT_MAX).await { Ok(()) } else { Err(too_large(revision, self.applied())) }
+    }
+
+    /// Waits at most `time`; true if the memory shows the revision.
+    pub(super) async fn shows(&self, revision: u64, time: Duration) -> bool {
+        let Some(waiter) = self.waiter(revision) else { return true };
+        tokio::time::timeout(time, waiter).await.is_ok_and(|told| told.is_ok())
+    }
+
+    fn waiter(&self, revision: u64) -> Option<oneshot::Receiver<()>> {
+        let mut waiters = self.waiters.lock();
+        // Looked at under the lock: `advance` takes it after it has moved the revision.
+        if self.applied() >= revision {
+            return None;
+        }
+        let (tx, rx) = oneshot::channel();
+        let number = waiters.next;
+        waiters.next += 1;
+        waiters.by_revision.insert((revision, number), tx);
+        Some(rx)
+    }
+
+    fn fill(&self, all: Ranged) {
+        let mut shelves: HashMap<String, Vec<(Arc<str>, Arc<Object>)>> = HashMap::new();
+        for item in &all.items {
+            let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
+            shelves.entry(collection).or_default().push((place, object));
+        }
+        for (collection, objects) in shelves {
+            self.shelf(&collection).fill(objects);
+        }
+    }
+
+    fn apply(&self, batch: ChangeBatch) {
+        let mut shelves: HashMap<String, Vec<Incoming>> = HashMap::new();
+        for change in batch.changes {
+            let Some((collection, place)) = keys::parse(&change.kv.key) else { continue };
+            let revision = change.kv.mod_revision;
+            let object = if change.is_delete {
+                None
+            } else {
+                let Some((_, _, object)) = read(&change.kv.key, &change.kv.value, revision) else { continue };
+                Some(object)
+            };
+            let incoming = Incoming { place: place.into(), revision, object };
+            shelves.entry(collection.to_owned()).or_default().push(incoming);
+        }
+        let now = self.clock.now();
+        for (collection, changes) in shelves {
+            self.shelf(&collection).apply(changes, batch.revision, now);
+        }
+        self.advance(batch.revision);
+    }
+
+    fn advance(&self, revision: u64) {
+        self.applied.fetch_max(revision, Ordering::AcqRel);
+        let mut waiters = self.waiters.lock();
+        let later = waiters.by_revision.split_off(&(revision + 1, 0));
+        for (_, waiter) in std::mem::replace(&mut waiters.by_revision, later) {
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Takes the newest state where the changes that led to it are lost.
+    fn catch_up(&self, all: Ranged) {
+        let mut changes: HashMap<String, BTreeMap<Arc<str>, Option<Arc<Object>>>> = HashMap::new();
+        for (collection, shelf) in self.shelves.read().iter() {
+            let gone = shelf.places().into_iter().map(|(place, _)| (place, None)).collect();
+            changes.insert(collection.to_string(), gone);
+        }
+        for item in &all.items {
+            let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
+            changes.entry(collection).or_default().insert(place, Some(object));
+        }
+        let now = self.clock.now();
+        for (collection, changes) in changes {
+            // In order of revision: watches pass each other's events in that order. What is gone went last.
+            let told = |(place, object): (Arc<str>, Option<Arc<Object>>)| {
+                let revision = object.as_ref().map_or(all.revision, |object| object.revision());
+                Incoming { place, revision, object }
+            };
+            let mut changes: Vec<Incoming> = changes.into_iter().map(told).collect();
+            changes.sort_by_key(|change| change.revision);
+            self.shelf(&collection).apply(changes, all.revision, now);
+        }
+        self.advance(all.revision);
+    }
+}
+
+/// Follows the store until the memory is dropped.
+async fn follow(memory: Weak<Memory>, kv: Arc<dyn Kv>) {
+    while let Some(from) = memory.upgrade().map(|memory| memory.applied() + 1) {
+        // All keys, not only the objects': every revision of the store then counts as seen.
+        let watch = Watch { keys: KeyRange::prefix(""), from, previous: false };
+        let error = match kv.watch(watch).await {
+            Ok(mut changes) => loop {
+                match changes.next().await {
+                    Some(Ok(batch)) => {
+                        let Some(memory) = memory.upgrade() else { return };
+                        memory.apply(batch);
+                    }
+                    Some(Err(error)) => break error,
+                    None => break kv::Error::Unavailable("the watch has ended".to_owned()),
+                }
+            },
+            Err(error) => error,
+        };
+        tracing::warn!(%error, from, "following the store is interrupted");
+        if matches!(error, kv::Error::Compacted { .. }) {
+            match kv.range(Range::newest(keys::all())).await {
+                Ok(all) => {
+                    let Some(memory) = memory.upgrade() else { return };
+                    memory.catch_up(all);
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "the store cannot be read"),
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn read(key: &[u8], value: &[u8], revision: u64) -> Option<(String, Arc<str>, Arc<Object>)> {
+    let (collection, place) = keys::parse(key)?;
+    let object = encoded::at_revision(value, revision);
+    if object.is_none() {
+        tracing::error!(collection, place, revision, "a stored value is no object");
+    }
+    Some((collection.to_owned(), place.into(), object?))
+}
+
+/// The 504 that client-go and the kubelet know how to treat.
+fn too_large(wanted: u64, current: u64) -> Rejected {
+    let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
+    let mut rejected = Rejected::new(Reason::Timeout, message);
+    rejected.details.retry_after_seconds = 1;
+    rejected.details.causes = vec![Cause {
+        reason: "ResourceVersionTooLarge".to_owned(),
+        message: "Too large resource version".to_owned(),
+        field: String::new(),
+    }];
+    rejected
+}

@@ -1,0 +1,194 @@
+//! What the server itself writes into an object: identity, times, generation, what a client may not choose. Pure.
+
+use super::Call;
+use api::kinds::Kind;
+use api::object::edit;
+use api::time::{self, Timestamp};
+use api::{Rejected, Tree};
+use rand::Rng;
+use serde_json::json;
+
+/// What `generateName` is completed with: no vowels, so no words.
+const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_CHARS: usize = 5;
+/// The longest part of `generateName` that is used.
+const GENERATED_MAX: usize = 63 - SUFFIX_CHARS;
+
+/// Fields of metadata that only the server sets.
+const OWN: &[&str] = &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
+
+/// Prepares a new object. True if its name was drawn.
+pub(super) fn create(call: &Call<'_>, kind: &Kind, tree: &mut Tree, now: Timestamp) -> Result<bool, Rejected> {
+    let given = edit::text(tree, &["metadata", "namespace"]);
+    if let Some(namespace) = call.namespace {
+        if !given.is_empty() && given != namespace {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Rejected::bad_request(why));
+        }
+        edit::set(tree, &["metadata", "namespace"], namespace);
+    } else {
+        edit::remove(tree, &["metadata", "namespace"]);
+    }
+    let drawn = name(tree);
+    for key in OWN {
+        edit::remove(tree, &["metadata", key]);
+    }
+    edit::set(tree, &["metadata", "uid"], uuid::Uuid::new_v4().to_string());
+    edit::set(tree, &["metadata", "creationTimestamp"], time::seconds(now));
+    edit::set(tree, &["kind"], kind.kind.as_str());
+    edit::set(tree, &["apiVersion"], kind.api_version());
+    if has_generation(kind) {
+        edit::set(tree, &["metadata", "generation"], 1);
+    } else {
+        edit::remove(tree, &["metadata", "generation"]);
+    }
+    first_status(kind, tree);
+    Ok(drawn)
+}
+
+fn name(tree: &mut Tree) -> bool {
+    let base = edit::text(tree, &["metadata", "generateName"]);
+    if base.is_empty() || !edit::text(tree, &["metadata", "name"]).is_empty() {
+        return false;
+    }
+    let mut rng = rand::rng();
+    let mut name: String = base.chars().take(GENERATED_MAX).collect();
+    name.extend((0..SUFFIX_CHARS).map(|_| char::from(SUFFIX[rng.random_range(0..SUFFIX.len())])));
+    edit::set(tree, &["metadata", "name"], name);
+    true
+}
+
+/// A client creates the wish; what is, is told later through `status`.
+fn first_status(kind: &Kind, tree: &mut Tree) {
+    match (kind.group(), kind.kind.as_str()) {
+        ("", "Pod") => {
+            edit::set(tree, &["status"], json!({"phase": "Pending", "qosClass": qos(tree)}));
+        }
+        ("", "Namespace") => {
+            edit::set(tree, &["status"], json!({"phase": "Active"}));
+            edit::set(tree, &["spec", "finalizers"], json!(["kubernetes"]));
+        }
+        ("", "Node") => {}
+        _ if kind.subresource("status").is_some() => {
+            edit::remove(tree, &["status"]);
+        }
+        _ => {}
+    }
+}
+
+/// `Guaranteed` if every container limits cpu and memory to just what it requests, `BestEffort` if none says a word.
+fn qos(pod: &Tree) -> &'static str {
+    let containers: Vec<&Tree> =
+        ["initContainers", "containers"].iter().flat_map(|list| edit::list(pod, &["spec", list])).collect();
+    let of = |container: &Tree, what: &str, name: &str| {
+        edit::at(container, &["resources", what, name]).filter(|value| !value.is_null()).cloned()
+    };
+    let says = |container: &&Tree| {
+        ["cpu", "memory"].iter().any(|name| of(container, "requests", name).or_else(|| of(container, "limits", name)).is_some())
+    };
+    let is_fixed = |container: &&Tree| {
+        ["cpu", "memory"].iter().all(|name| {
+            let limit = of(container, "limits", name);
+            limit.is_some() && of(container, "requests", name).is_none_or(|request| Some(request) == limit)
+        })
+    };
+    match (containers.iter().any(|container| says(container)), containers.iter().all(|container| is_fixed(container))) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+/// Prepares a change: whoever writes the object leaves its status alone, and the other way round.
+pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) -> Result<(), Rejected> {
+    let uid = edit::text(new, &["metadata", "uid"]);
+    let real = edit::text(old, &["metadata", "uid"]);
+    if !uid.is_empty() && uid != real {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {real}");
+        return Err(Rejected::conflict(&call.kind.resource, call.name, why));
+    }
+    for key in OWN.iter().chain(&["name", "namespace", "generation"]) {
+        keep(old, new, &["metadata", key]);
+    }
+    edit::set(new, &["kind"], kind.kind.as_str());
+    edit::set(new, &["apiVersion"], kind.api_version());
+    match call.subresource {
+        Some("status" | "approval") => {
+            for (key, _) in old.as_object().into_iter().flatten() {
+                if !matches!(key.as_str(), "metadata" | "status") {
+                    keep(old, new, &[key]);
+                }
+            }
+        }
+        Some("finalize") => {
+            let finalizers = edit::at(new, &["spec", "finalizers"]).cloned();
+            let mut kept = old.clone();
+            edit::set(&mut kept, &["spec", "finalizers"], finalizers.unwrap_or_else(|| json!([])));
+            *new = kept;
+        }
+        _ => {
+            if kind.subresource("status").is_some() {
+                keep(old, new, &["status"]);
+            }
+            if kind.kind == "Namespace" {
+                keep(old, new, &["spec"]);
+            }
+            if has_generation(kind) && edit::at(old, &["spec"]) != edit::at(new, &["spec"]) {
+                let generation = edit::integer(old, &["metadata", "generation"]).unwrap_or(0);
+                edit::set(new, &["metadata", "generation"], generation + 1);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn keep(old: &Tree, new: &mut Tree, path: &[&str]) {
+    match edit::at(old, path) {
+        Some(value) => edit::set(new, path, value.clone()),
+        None => {
+            edit::remove(new, path);
+        }
+    }
+}
+
+/// A deleted object that nothing holds any more.
+pub(super) fn is_finished(kind: &Kind, tree: &Tree) -> bool {
+    let is_deleted = !edit::text(tree, &["metadata", "deletionTimestamp"]).is_empty();
+    let has_time = edit::integer(tree, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) > 0;
+    let is_held = !edit::list(tree, &["metadata", "finalizers"]).is_empty();
+    let is_namespace = kind.group().is_empty() && kind.kind == "Namespace";
+    let is_full = is_namespace && !edit::list(tree, &["spec", "finalizers"]).is_empty();
+    is_deleted && !has_time && !is_held && !is_full
+}
+
+/// Kinds whose `metadata.generation` counts the changes of their spec.
+fn has_generation(kind: &Kind) -> bool {
+    match kind.group() {
+        "" => matches!(kind.kind.as_str(), "Pod" | "ReplicationController"),
+        "apps" => kind.kind != "ControllerRevision",
+        "batch" | "policy" | "networking.k8s.io" | "apiextensions.k8s.io" | "flowcontrol.apiserver.k8s.io" => true,
+        _ => kind.is_custom(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let pod = |resources: Tree| json!({"spec": {"containers": [{"resources": resources}]}});
+        assert_eq!(qos(&pod(json!({}))), "BestEffort");
+        assert_eq!(qos(&pod(json!({"requests": {"cpu": "1"}}))), "Burstable");
+        let both = json!({"cpu": "1", "memory": "1Gi"});
+        assert_eq!(qos(&pod(json!({"requests": both, "limits": both}))), "Guaranteed");
+    }
+
+    #[test]
+    fn a_deleted_object_without_finalizers_is_finished() {
+        let kind = api::kinds::find(&api::resource::CONFIG_MAPS).expect("built in");
+        let tree = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a"]}});
+        assert!(!is_finished(kind, &tree));
+        assert!(is_finished(kind, &json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})));
+    }
+}

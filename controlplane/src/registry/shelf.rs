@@ -1,0 +1,310 @@
+//! One collection in memory: its objects in key order, an index of pods by node, and what happened in the last
+//! minutes.
+//!
+//! A watch is a cursor into that history: it holds no queue of its own, so a slow watcher costs nothing, and is told
+//! `Expired` once the history has passed it by. Written by the memory's one task alone.
+
+use super::encoded;
+use api::Object;
+use api::time::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
+
+/// How long a watch may lag, or be away, and still go on where it was.
+const HISTORY: SignedDuration = SignedDuration::from_mins(5);
+/// Events of one collection that are kept at most, however young.
+const HISTORY_MAX: usize = 100_000;
+/// The one collection whose hot fields are kept beside the object.
+const PODS: &str = "core/pods";
+
+pub(super) struct Shelf {
+    state: RwLock<State>,
+    /// Told after each batch of changes.
+    changed: Notify,
+    /// Told after changes of pods of one node: thousands of nodes each watch only their own.
+    changed_on: Mutex<HashMap<Box<str>, Arc<Notify>>>,
+    has_nodes: bool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<Arc<str>, Arc<Stored>>,
+    by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
+    history: VecDeque<Arc<Logged>>,
+    /// The number of the oldest event in `history`.
+    first: u64,
+    /// Events up to this revision are forgotten.
+    floor: u64,
+    /// Everything up to this revision is in.
+    revision: u64,
+}
+
+/// An object, and what is read of it on every event.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) object: Arc<Object>,
+    /// `spec.nodeName` of a pod; empty otherwise.
+    pub(super) node: Box<str>,
+    /// `status.phase` of a pod; empty otherwise.
+    pub(super) phase: Box<str>,
+}
+
+/// One change, as watches read it.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) revision: u64,
+    at: Timestamp,
+    pub(super) old: Option<Arc<Stored>>,
+    pub(super) new: Option<Arc<Stored>>,
+    gone: OnceLock<Arc<Object>>,
+}
+
+/// A change that comes in.
+pub(super) struct Incoming {
+    pub(super) place: Arc<str>,
+    pub(super) revision: u64,
+    /// `None`: deleted.
+    pub(super) object: Option<Arc<Object>>,
+}
+
+/// A watch's place in the history: the number of the next event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cursor(u64);
+
+/// The history does not reach back to where the watch was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// The oldest revision a watch may go on from.
+    pub(super) floor: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Hot<'a> {
+    #[serde(borrow)]
+    spec: HotSpec<'a>,
+    #[serde(borrow)]
+    status: HotStatus<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct HotSpec<'a> {
+    #[serde(borrow)]
+    node_name: std::borrow::Cow<'a, str>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct HotStatus<'a> {
+    #[serde(borrow)]
+    phase: std::borrow::Cow<'a, str>,
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    pub(super) fn new(collection: &str, revision: u64) -> Shelf {
+        Shelf {
+            state: RwLock::new(State { floor: revision, revision, ..State::default() }),
+            changed: Notify::new(),
+            changed_on: Mutex::default(),
+            has_nodes: collection == PODS,
+        }
+    }
+
+    /// Takes all changes of one batch, and tells the watches.
+    pub(super) fn apply(&self, changes: Vec<Incoming>, revision: u64, now: Timestamp) {
+        let mut nodes: BTreeSet<Box<str>> = BTreeSet::new();
+        {
+            let mut state = self.state.write();
+            for change in changes {
+                let Some(logged) = state.apply(change, self.has_nodes, now) else { continue };
+                let touched = [&logged.old, &logged.new].into_iter().flatten();
+                nodes.extend(touched.map(|stored| stored.node.clone()).filter(|node| !node.is_empty()));
+            }
+            state.revision = state.revision.max(revision);
+            state.forget(now);
+        }
+        self.changed.notify_waiters();
+        if !nodes.is_empty() {
+            let mut wakers = self.changed_on.lock();
+            wakers.retain(|_, waker| Arc::strong_count(waker) > 1);
+            for node in nodes {
+                if let Some(waker) = wakers.get(&node) {
+                    waker.notify_waiters();
+                }
+            }
+        }
+    }
+
+    /// Fills the shelf at the start: no history.
+    pub(super) fn fill(&self, objects: Vec<(Arc<str>, Arc<Object>)>) {
+        let mut state = self.state.write();
+        for (place, object) in objects {
+            state.put(place, Arc::new(Stored::new(object, self.has_nodes)));
+        }
+    }
+
+    pub(super) fn get(&self, place: &str) -> Option<Arc<Stored>> {
+        self.state.read().entries.get(place).cloned()
+    }
+
+    /// The objects whose place begins with `prefix` and lies at or after `start`, and the revision they show.
+    /// `applied` reads the memory's revision while nothing can change here.
+    pub(super) fn range(&self, prefix: &str, applied: impl Fn() -> u64) -> (Vec<Arc<Stored>>, u64) {
+        let state = self.state.read();
+        let revision = state.revision.max(applied());
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let found = state.entries.range::<str, _>(from).take_while(|(place, _)| place.starts_with(prefix));
+        (found.map(|(_, stored)| Arc::clone(stored)).collect(), revision)
+    }
+
+    /// The pods of one node, of all namespaces.
+    pub(super) fn on_node(&self, node: &str, applied: impl Fn() -> u64) -> (Vec<Arc<Stored>>, u64) {
+        let state = self.state.read();
+        let places = state.by_node.get(node).into_iter().flatten();
+        let found = places.filter_map(|place| state.entries.get(place)).cloned().collect();
+        (found, state.revision.max(applied()))
+    }
+
+    /// Where every place of the shelf is, for comparing it with the store.
+    pub(super) fn places(&self) -> Vec<(Arc<str>, u64)> {
+        let state = self.state.read();
+        state.entries.iter().map(|(place, stored)| (Arc::clone(place), stored.object.revision())).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state.read().entries.len()
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.state.read().revision
+    }
+
+    /// Where a watch begins that has seen everything up to `revision`.
+    pub(super) fn cursor(&self, revision: u64) -> Result<Cursor, Passed> {
+        let state = self.state.read();
+        if revision < state.floor {
+            return Err(Passed { floor: state.floor });
+        }
+        let seen = state.history.partition_point(|event| event.revision <= revision);
+        Ok(Cursor(state.first + seen as u64))
+    }
+
+    /// The next events, at most `max`; the cursor moves behind them. Also the revision up to which nothing is missed.
+    pub(super) fn events(
+        &self,
+        cursor: &mut Cursor,
+        max: usize,
+        applied: impl Fn() -> u64,
+    ) -> Result<(Vec<Arc<Logged>>, u64), Passed> {
+        let state = self.state.read();
+        let skip = cursor.0.checked_sub(state.first).ok_or(Passed { floor: state.floor })?;
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let events: Vec<Arc<Logged>> = state.history.iter().skip(skip).take(max).cloned().collect();
+        cursor.0 += events.len() as u64;
+        let is_all = skip.saturating_add(events.len()) >= state.history.len();
+        let revision = match events.last() {
+            Some(last) if !is_all => last.revision.saturating_sub(1),
+            _ => state.revision.max(applied()),
+        };
+        Ok((events, revision))
+    }
+
+    /// What to wait on for changes; `enable` it before looking.
+    pub(super) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// The same, for changes of one node's pods alone.
+    pub(super) fn changed_on(&self, node: &str) -> Arc<Notify> {
+        Arc::clone(self.changed_on.lock().entry(node.into()).or_default())
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn apply(&mut self, change: Incoming, is_hot: bool, now: Timestamp) -> Option<Arc<Logged>> {
+        let (old, new) = match change.object {
+            Some(object) => {
+                let have = self.entries.get(&change.place).map(|stored| stored.object.revision());
+                if have.is_some_and(|have| have >= object.revision()) {
+                    return None;
+                }
+                let new = Arc::new(Stored::new(object, is_hot));
+                (self.put(change.place, Arc::clone(&new)), Some(new))
+            }
+            None => (Some(self.take(&change.place)?), None),
+        };
+        let logged = Logged { revision: change.revision, at: now, old, new, gone: OnceLock::new() };
+        let logged = Arc::new(logged);
+        self.history.push_back(Arc::clone(&logged));
+        Some(logged)
+    }
+
+    fn put(&mut self, place: Arc<str>, new: Arc<Stored>) -> Option<Arc<Stored>> {
+        let node = new.node.clone();
+        let old = self.entries.insert(Arc::clone(&place), new);
+        if let Some(old) = old.as_ref().filter(|old| old.node != node) {
+            self.unindex(&place, &old.node);
+        }
+        if !node.is_empty() {
+            self.by_node.entry(node).or_default().insert(place);
+        }
+        old
+    }
+
+    fn take(&mut self, place: &str) -> Option<Arc<Stored>> {
+        let old = self.entries.remove(place)?;
+        self.unindex(place, &old.node);
+        Some(old)
+    }
+
+    fn unindex(&mut self, place: &str, node: &str) {
+        let Some(places) = self.by_node.get_mut(node) else { return };
+        places.remove(place);
+        if places.is_empty() {
+            self.by_node.remove(node);
+        }
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while let Some(oldest) = self.history.front() {
+            if self.history.len() <= HISTORY_MAX && now.duration_since(oldest.at) <= HISTORY {
+                return;
+            }
+            self.floor = self.floor.max(oldest.revision);
+            self.first += 1;
+            self.history.pop_front();
+        }
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    pub(super) fn new(object: Arc<Object>, is_hot: bool) -> Stored {
+        let hot: Hot<'_> = if is_hot { object.read().unwrap_or_default() } else { Hot::default() };
+        let (node, phase) = (Box::from(&*hot.spec.node_name), Box::from(&*hot.status.phase));
+        Stored { node, phase, object }
+    }
+}
+
+// === impl Logged ===
+
+impl Logged {
+    /// The state before, under the revision of this event: what a watch is told that loses sight of the object.
+    pub(super) fn gone(&self) -> Option<Arc<Object>> {
+        let old = self.old.as_ref()?;
+        Some(Arc::clone(self.gone.get_or_init(|| encoded::again(&old.object, self.revision))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

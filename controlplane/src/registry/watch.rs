@@ -1,0 +1,146 @@
+//! Watches: cursors into a shelf's history, turned into the events that a selector lets through.
+
+use super::filter::Filter;
+use super::shelf::{Cursor, Logged, Shelf};
+use super::{Call, Registry, convert};
+use api::kinds::Kind;
+use api::rejected::Reason;
+use api::{Object, Rejected};
+use client::{Error, Event, Events, WatchOptions};
+use futures::stream;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Events taken from the history at a time.
+const BATCH: usize = 512;
+/// How often a watch that asked for bookmarks is told how far it is.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+struct Watcher {
+    registry: Registry,
+    kind: Arc<Kind>,
+    filter: Filter,
+    shelf: Arc<Shelf>,
+    own: Option<Arc<Notify>>,
+    cursor: Cursor,
+    ready: VecDeque<Event>,
+    bookmarks: bool,
+    bookmark_at: Instant,
+    seen: u64,
+    ended: bool,
+}
+
+impl Registry {
+    /// Events after `options.revision`; see `WatchOptions`.
+    pub async fn watch(&self, call: Call<'_>, options: WatchOptions) -> Result<Events, Rejected> {
+        let filter = Filter::parse(&call, &options.label_selector, &options.field_selector)?;
+        let memory = &self.0.memory;
+        let shelf = memory.shelf(&filter.collection);
+        let mut ready = VecDeque::new();
+        let mut from = options.revision;
+        if from == 0 || options.initial_events {
+            if options.initial_events && from == 0 {
+                self.refresh().await?;
+            } else {
+                memory.wait(from).await?;
+            }
+            let (found, revision) = self.select(&filter, "");
+            for stored in found {
+                ready.push_back(Event::Added(convert::out(call.kind, &stored.object)?));
+            }
+            if options.initial_events && options.bookmarks {
+                ready.push_back(Event::Bookmark { revision, initial_events_end: true });
+            }
+            from = revision;
+        } else {
+            memory.wait(from).await?;
+        }
+        let cursor = shelf.cursor(from).map_err(|passed| too_old(from, passed.floor))?;
+        let own = filter.node.as_deref().map(|node| shelf.changed_on(node));
+        let watcher = Watcher {
+            registry: self.clone(),
+            kind: Arc::clone(call.kind),
+            filter,
+            shelf,
+            own,
+            cursor,
+            ready,
+            bookmarks: options.bookmarks,
+            bookmark_at: Instant::now() + BOOKMARK_EVERY,
+            seen: from,
+            ended: false,
+        };
+        Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
+            let next = watcher.next().await?;
+            Some((next, watcher))
+        })))
+    }
+}
+
+/// The 410 that makes a client list again.
+fn too_old(wanted: u64, floor: u64) -> Rejected {
+    Rejected::new(Reason::Expired, format!("too old resource version: {wanted} ({floor})"))
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            if self.ended {
+                return None;
+            }
+            let shelf = Arc::clone(&self.shelf);
+            let own = self.own.clone();
+            let changed = own.as_deref().unwrap_or_else(|| shelf.changed()).notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            match self.take() {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(rejected) => {
+                    self.ended = true;
+                    return Some(Err(Error::Rejected(rejected)));
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(self.bookmark_at), if self.bookmarks => {
+                    self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
+                    return Some(Ok(Event::Bookmark { revision: self.seen, initial_events_end: false }));
+                }
+            }
+        }
+    }
+
+    /// Takes what is new; how many events of the history that was.
+    fn take(&mut self) -> Result<usize, Rejected> {
+        let memory = &self.registry.0.memory;
+        let taken = self.shelf.events(&mut self.cursor, BATCH, || memory.applied());
+        let (events, revision) = taken.map_err(|passed| too_old(self.seen, passed.floor))?;
+        for logged in &events {
+            if let Some(event) = self.told(logged)? {
+                self.ready.push_back(event);
+            }
+        }
+        self.seen = revision;
+        Ok(events.len())
+    }
+
+    /// What the selector makes of a change: coming into view is an addition, going out of it a deletion.
+    fn told(&self, logged: &Logged) -> Result<Option<Event>, Rejected> {
+        let was = logged.old.as_ref().is_some_and(|old| self.filter.selects(old));
+        let new = logged.new.as_ref().filter(|new| self.filter.selects(new));
+        let out = |object: &Arc<Object>| convert::out(&self.kind, object);
+        Ok(match (was, new) {
+            (false, None) => None,
+            (false, Some(new)) => Some(Event::Added(out(&new.object)?)),
+            (true, Some(new)) => Some(Event::Modified(out(&new.object)?)),
+            (true, None) => logged.gone().map(|gone| out(&gone)).transpose()?.map(Event::Deleted),
+        })
+    }
+}

@@ -1,0 +1,307 @@
+//! create, update and patch: from a tree that a client sent to bytes in the store.
+//!
+//! Every write is one transaction that holds only if the object is still as it was read; a patch that loses the race
+//! is applied again to what won it.
+
+use super::{Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, prepare, scale};
+use crate::store::kv::{Compare, KeyRange, Op, Txn};
+use api::kinds::Kind;
+use api::object::edit;
+use api::rejected::Reason;
+use api::{Object, Rejected, Tree, codec, patch, validate};
+use bytes::Bytes;
+use client::Patch;
+use std::sync::Arc;
+
+/// How often a patch is tried on an object that others change meanwhile.
+const PATCH_TRIES: usize = 16;
+/// How often another free name, address or port is drawn.
+const DRAW_TRIES: usize = 32;
+
+/// What is written together with an object.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Keys that must be free, and are taken.
+    pub(super) take: Vec<Bytes>,
+    /// Keys that become free.
+    pub(super) free: Vec<Bytes>,
+}
+
+/// A decided write of one object.
+pub(super) struct Put {
+    pub(super) tree: Tree,
+    pub(super) claims: Claims,
+}
+
+impl Registry {
+    pub async fn create(&self, call: Call<'_>, object: Tree) -> Result<Written, Rejected> {
+        if let Some(subresource) = call.subresource {
+            return self.create_below(&call, subresource, object).await;
+        }
+        if let Some(review) = self.review(&call, &object)? {
+            return Ok(Written { object: review, created: true, warnings: Vec::new() });
+        }
+        let mut tree = object;
+        let stored_kind = convert::into_stored(call.kind, &mut tree).unwrap_or(call.kind);
+        api::defaults::apply(stored_kind, &mut tree);
+        for _ in 0..DRAW_TRIES {
+            let mut tree = tree.clone();
+            let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
+            self.check_namespace(&call, &tree)?;
+            let mut put = Put { tree, claims: Claims::default() };
+            admission::create(self, stored_kind, &mut put)?;
+            let causes = validate::create(stored_kind, &put.tree);
+            if !causes.is_empty() {
+                let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
+                return Err(Rejected::invalid(stored_kind.group(), &stored_kind.kind, &name, causes));
+            }
+            if call.dry_run {
+                let object = encoded::unstored(put.tree, stored_kind)?;
+                return Ok(Written { object: convert::out(call.kind, &object)?, created: true, warnings: Vec::new() });
+            }
+            let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
+            match self.put_new(&call, stored_kind, put, &name).await? {
+                Some(object) => {
+                    let object = convert::out(call.kind, &object)?;
+                    return Ok(Written { object, created: true, warnings: Vec::new() });
+                }
+                // Somebody has the name, or the address that was drawn: draw again, unless nothing was drawn.
+                None if drawn || self.stored(&Call { name: &name, ..call }).is_none() => {}
+                None => return Err(Rejected::already_exists(&call.kind.resource, &name)),
+            }
+        }
+        Err(Rejected::new(Reason::ServerTimeout, "no free name or address was found; try again"))
+    }
+
+    /// `None` if a key that must be free is not.
+    async fn put_new(
+        &self,
+        call: &Call<'_>,
+        kind: &Kind,
+        put: Put,
+        name: &str,
+    ) -> Result<Option<Arc<Object>>, Rejected> {
+        let key = keys::object(&keys::collection(&kind.resource), &keys::place(call.namespace, name));
+        let bytes = encoded::encode(put.tree, kind)?;
+        let mut compares = vec![Compare::absent(key.clone())];
+        compares.extend(put.claims.take.iter().cloned().map(Compare::absent));
+        let mut success = vec![Op::Put { key: key.clone(), value: bytes.clone(), lease: 0 }];
+        let claim = |taken: Bytes| Op::Put { key: taken, value: key.clone(), lease: 0 };
+        success.extend(put.claims.take.into_iter().map(claim));
+        let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
+        let done = done.map_err(|error| failed(&error))?;
+        if !done.succeeded {
+            self.0.memory.shows(done.revision, SHOWN_MAX).await;
+            return Ok(None);
+        }
+        self.0.memory.shows(done.revision, SHOWN_MAX).await;
+        Ok(encoded::at_revision(&bytes, done.revision))
+    }
+
+    pub async fn update(&self, call: Call<'_>, object: Tree) -> Result<Written, Rejected> {
+        if call.subresource == Some("scale") {
+            return self.update_scale(&call, |_| Ok(object.clone())).await;
+        }
+        let name = edit::text(&object, &["metadata", "name"]);
+        if !name.is_empty() && name != call.name {
+            let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
+            return Err(Rejected::bad_request(message));
+        }
+        self.change(&call, |_| Ok(object.clone()), 1).await
+    }
+
+    pub async fn patch(&self, call: Call<'_>, patch: Patch) -> Result<Written, Rejected> {
+        if let Patch::Apply { body, force } = &patch {
+            return self.apply(&call, body, *force).await;
+        }
+        let patched = |old: &Tree, kind: &Kind| -> Result<Tree, Rejected> {
+            let new = match &patch {
+                Patch::Json(patch) => patch::json::apply(old, patch)?,
+                Patch::Merge(patch) => patch::merge::apply(old, patch),
+                Patch::Strategic(patch) => patch::strategic::apply(kind.schema(), old, patch)?,
+                Patch::Apply { .. } => old.clone(),
+            };
+            Ok(new)
+        };
+        if call.subresource == Some("scale") {
+            return self.update_scale(&call, |scale| patched(scale, call.kind)).await;
+        }
+        self.change(&call, |old| conform(&call, patched(old, call.kind)?), PATCH_TRIES).await
+    }
+
+    /// Server-side apply.
+    async fn apply(&self, call: &Call<'_>, body: &[u8], force: bool) -> Result<Written, Rejected> {
+        let (applied, problems) = codec::yaml::decode(body, call.kind, call.strictness)
+            .map_err(|error| Rejected::bad_request(format!("error decoding YAML: {error}")))?;
+        if call.strictness == codec::Strictness::Strict && !problems.is_empty() {
+            return Err(Rejected::bad_request(codec::strict_error(&problems)));
+        }
+        let (schema, version) = (call.kind.schema(), call.kind.api_version());
+        let now = self.clock().now();
+        let merge = |live: Option<&Tree>| {
+            patch::apply::apply(schema, live, &applied, call.field_manager, force, &version, now)
+        };
+        if self.stored(call).is_none() && call.subresource.is_none() {
+            self.refresh().await?;
+        }
+        if self.stored(call).is_none() && call.subresource.is_none() {
+            let mut new = merge(None)?;
+            edit::set(&mut new, &["metadata", "name"], call.name);
+            match self.create(*call, new).await {
+                Err(rejected) if rejected.is_already_exists() => {}
+                done => return done,
+            }
+        }
+        let mut written = self.change(call, |old| merge(Some(old)), PATCH_TRIES).await?;
+        written.warnings.extend(problems.iter().map(ToString::to_string));
+        Ok(written)
+    }
+
+    /// Reads, changes and writes an object until nobody came between.
+    pub(super) async fn change(
+        &self,
+        call: &Call<'_>,
+        new: impl Fn(&Tree) -> Result<Tree, Rejected>,
+        tries: usize,
+    ) -> Result<Written, Rejected> {
+        let resource = &call.kind.resource;
+        for _ in 0..tries.max(2) {
+            let Some(stored) = self.stored(call) else {
+                self.refresh().await?;
+                if self.stored(call).is_some() {
+                    continue;
+                }
+                return Err(Rejected::not_found(resource, call.name));
+            };
+            let old = convert::out(call.kind, &stored.object)?;
+            let old_tree = old.tree();
+            let new = new(&old_tree)?;
+            let wanted = edit::text(&new, &["metadata", "resourceVersion"]);
+            let is_conditional = !wanted.is_empty() && wanted != "0";
+            if is_conditional && wanted != edit::text(&old_tree, &["metadata", "resourceVersion"]) {
+                // The memory may lag behind what the client has seen.
+                self.refresh().await?;
+                if self.stored(call).is_some_and(|now| now.object.revision() != old.revision()) {
+                    continue;
+                }
+                return Err(Rejected::modified(resource, call.name));
+            }
+            if let Some(written) = self.replace(call, &stored.object, &old_tree, new).await? {
+                return Ok(written);
+            }
+        }
+        Err(Rejected::modified(resource, call.name))
+    }
+
+    /// `None` if somebody else wrote the object meanwhile.
+    async fn replace(
+        &self,
+        call: &Call<'_>,
+        old: &Arc<Object>,
+        old_tree: &Tree,
+        mut new: Tree,
+    ) -> Result<Option<Written>, Rejected> {
+        let kind = convert::into_stored(call.kind, &mut new).unwrap_or(call.kind);
+        let is_status = call.subresource.is_some();
+        let old_stored = if std::ptr::eq(kind, call.kind) { old_tree.clone() } else { old.tree() };
+        prepare::update(call, kind, &old_stored, &mut new)?;
+        api::defaults::apply(kind, &mut new);
+        let mut put = Put { tree: new, claims: Claims::default() };
+        if !is_status {
+            admission::update(self, kind, &old_stored, &mut put)?;
+        }
+        let causes = validate::update(kind, &put.tree, &old_stored);
+        if !causes.is_empty() {
+            return Err(Rejected::invalid(kind.group(), &kind.kind, call.name, causes));
+        }
+        if prepare::is_finished(kind, &put.tree) {
+            return self.remove(call, old, &put.tree).await.map(|gone| gone.map(written));
+        }
+        let bytes = encoded::encode(put.tree, kind)?;
+        let same = encoded::at_revision(&bytes, old.revision());
+        if same.is_some_and(|same| same.json() == old.json()) {
+            return Ok(Some(written(convert::out(call.kind, old)?)));
+        }
+        if call.dry_run {
+            let object = encoded::at_revision(&bytes, old.revision()).ok_or_else(|| Rejected::internal("no object"))?;
+            return Ok(Some(written(convert::out(call.kind, &object)?)));
+        }
+        let key = self.key(call);
+        let mut compares = vec![Compare::unchanged(key.clone(), old.revision())];
+        compares.extend(put.claims.take.iter().cloned().map(Compare::absent));
+        let mut success = vec![Op::Put { key: key.clone(), value: bytes.clone(), lease: 0 }];
+        let claim = |taken: Bytes| Op::Put { key: taken, value: key.clone(), lease: 0 };
+        success.extend(put.claims.take.into_iter().map(claim));
+        success.extend(put.claims.free.into_iter().map(|key| Op::Delete { keys: KeyRange::key(key) }));
+        let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
+        let done = done.map_err(|error| failed(&error))?;
+        self.0.memory.shows(done.revision, SHOWN_MAX).await;
+        if !done.succeeded {
+            self.refresh().await?;
+            return Ok(None);
+        }
+        let object = encoded::at_revision(&bytes, done.revision).ok_or_else(|| Rejected::internal("no object"))?;
+        Ok(Some(written(convert::out(call.kind, &object)?)))
+    }
+
+    /// Takes an object out of the store. `None` if somebody else wrote it meanwhile.
+    pub(super) async fn remove(
+        &self,
+        call: &Call<'_>,
+        old: &Arc<Object>,
+        last: &Tree,
+    ) -> Result<Option<Arc<Object>>, Rejected> {
+        if call.dry_run {
+            return Ok(Some(Arc::clone(old)));
+        }
+        let key = self.key(call);
+        let compares = vec![Compare::unchanged(key.clone(), old.revision())];
+        let mut success = vec![Op::Delete { keys: KeyRange::key(key) }];
+        let claims = admission::claims_of(call.kind, last);
+        success.extend(claims.into_iter().map(|key| Op::Delete { keys: KeyRange::key(key) }));
+        let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
+        let done = done.map_err(|error| failed(&error))?;
+        self.0.memory.shows(done.revision, SHOWN_MAX).await;
+        if !done.succeeded {
+            self.refresh().await?;
+            return Ok(None);
+        }
+        Ok(Some(encoded::again(old, done.revision)))
+    }
+
+    async fn update_scale(
+        &self,
+        call: &Call<'_>,
+        new: impl Fn(&Tree) -> Result<Tree, Rejected>,
+    ) -> Result<Written, Rejected> {
+        let parent = Call { subresource: None, ..*call };
+        let changed = |old: &Tree| {
+            let wanted = new(&scale::of(old))?;
+            scale::put(old, &wanted)
+        };
+        let written = self.change(&parent, changed, PATCH_TRIES).await?;
+        let object = Object::from_tree(&scale::of(&written.object.tree())).map_err(Rejected::internal)?;
+        Ok(Written { object: Arc::new(object), ..written })
+    }
+
+    fn key(&self, call: &Call<'_>) -> Bytes {
+        keys::object(&keys::collection(&call.kind.resource), &keys::place(call.namespace, call.name))
+    }
+}
+
+/// A patched tree has to be an object of its kind still.
+fn conform(call: &Call<'_>, tree: Tree) -> Result<Tree, Rejected> {
+    let (tree, problems) = codec::conform(tree, call.kind, call.strictness).map_err(|error| {
+        let mut rejected = Rejected::new(Reason::Invalid, error.to_string());
+        rejected.details.kind.clone_from(&call.kind.kind);
+        rejected
+    })?;
+    if call.strictness == codec::Strictness::Strict && !problems.is_empty() {
+        return Err(Rejected::bad_request(codec::strict_error(&problems)));
+    }
+    Ok(tree)
+}
+
+fn written(object: Arc<Object>) -> Written {
+    Written { object, created: false, warnings: Vec::new() }
+}
