@@ -160,7 +160,7 @@ impl Registry {
                 "AlwaysDeny" => return Decision::deny("Everything is forbidden."),
                 "Node" => {
                     if let Some(reason) =
-                        user.node().and_then(|node| rbac::node_allows(&self.0.memory, node, attributes))
+                        user.as_node().and_then(|node| rbac::node_allows(&self.0.memory, node, attributes))
                     {
                         return Decision::allow(reason);
                     }

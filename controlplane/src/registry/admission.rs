@@ -200,7 +200,7 @@ fn address(registry: &Registry, tree: &mut Tree, claims: &mut Claims, had: &[IpA
 
 fn wrong_address(tree: &Tree, value: &str, why: &str) -> Rejected {
     let name = edit::text(tree, &["metadata", "name"]);
-    let cause = Cause::invalid("spec.clusterIPs", &json!([value]).to_string(), why);
+    let cause = Cause::invalid("spec.clusterIPs", &json!([value]), why);
     Rejected::invalid("", "Service", name, vec![cause])
 }
 
@@ -248,7 +248,7 @@ fn ports(
         let is_new = !had.contains(&(protocol.clone(), number));
         if is_new && given != 0 {
             let wrong = |why: String| {
-                Err(Rejected::invalid("", "Service", &name, vec![Cause::invalid(field.as_str(), &given.to_string(), why)]))
+                Err(Rejected::invalid("", "Service", &name, vec![Cause::invalid(field.as_str(), &json!(given), why)]))
             };
             if !range.contains(&number) {
                 let (first, last) = (range.start(), range.end());

@@ -39,7 +39,7 @@ impl Filter {
 
     /// A node sees its own pods only (Kubernetes' node authorizer).
     fn check_node(&self, call: &Call<'_>) -> Result<(), Rejected> {
-        let Some(node) = call.user.node().filter(|_| self.is_of_pods()) else { return Ok(()) };
+        let Some(node) = call.user.as_node().filter(|_| self.is_of_pods()) else { return Ok(()) };
         if self.node.as_deref() == Some(node) {
             return Ok(());
         }

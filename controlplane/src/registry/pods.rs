@@ -120,7 +120,7 @@ impl Registry {
     }
 }
 
-fn check_bindable(call: &Call<'_>, pod: &Object, tree: &Tree, node: &str, uid: &str) -> Result<(), Rejected> {
+fn check_bindable(call: &Call<'_>, pod: &Object, tree: &Tree, uid: &str) -> Result<(), Rejected> {
     let resource = &call.kind.resource;
     if !uid.is_empty() && uid != pod.uid() {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid());

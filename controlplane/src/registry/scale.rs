@@ -38,7 +38,7 @@ pub(super) fn put(workload: &Tree, scale: &Tree) -> Result<Tree, Rejected> {
         let name = edit::text(workload, &["metadata", "name"]);
         let cause = api::rejected::Cause::invalid(
             "spec.replicas",
-            &Tree::from(replicas).to_string(),
+            &Tree::from(replicas),
             "must be greater than or equal to 0",
         );
         return Err(Rejected::invalid("autoscaling", "Scale", name, vec![cause]));

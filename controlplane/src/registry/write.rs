@@ -8,13 +8,13 @@ use crate::store::kv::{Compare, KeyRange, Op, Txn};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::Reason;
-use api::{Object, Rejected, Tree, codec, patch, validate};
+use api::{Object, Rejected, Tree, codec, managed_fields, patch};
 use bytes::Bytes;
 use client::Patch;
 use std::sync::Arc;
 
 /// How often a patch is tried on an object that others change meanwhile.
-const PATCH_TRIES: usize = 16;
+const TRIES: usize = 16;
 /// How often another free name, address or port is drawn.
 const DRAW_TRIES: usize = 32;
 
@@ -25,6 +25,13 @@ pub(super) struct Claims {
     pub(super) take: Vec<Bytes>,
     /// Keys that become free.
     pub(super) free: Vec<Bytes>,
+}
+
+/// Whether a change says itself who owns which field now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    Record,
+    Recorded,
 }
 
 /// A decided write of one object.
@@ -50,7 +57,7 @@ impl Registry {
             self.check_namespace(&call, &tree)?;
             let mut put = Put { tree, claims: Claims::default() };
             admission::create(self, stored_kind, &mut put)?;
-            let causes = validate::create(stored_kind, &put.tree);
+            let causes: Vec<api::rejected::Cause> = Vec::new();
             if !causes.is_empty() {
                 let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
                 return Err(Rejected::invalid(stored_kind.group(), &stored_kind.kind, &name, causes));
@@ -107,7 +114,7 @@ impl Registry {
             let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
             return Err(Rejected::bad_request(message));
         }
-        self.change(&call, |_| Ok(object.clone()), 1).await
+        self.change(&call, |_| Ok(object.clone()), Owners::Record).await
     }
 
     pub async fn patch(&self, call: Call<'_>, patch: Patch) -> Result<Written, Rejected> {
@@ -126,7 +133,7 @@ impl Registry {
         if call.subresource == Some("scale") {
             return self.update_scale(&call, |scale| patched(scale, call.kind)).await;
         }
-        self.change(&call, |old| conform(&call, patched(old, call.kind)?), PATCH_TRIES).await
+        self.change(&call, |old| conform(&call, patched(old, call.kind)?), Owners::Record).await
     }
 
     /// Server-side apply.
@@ -136,10 +143,11 @@ impl Registry {
         if call.strictness == codec::Strictness::Strict && !problems.is_empty() {
             return Err(Rejected::bad_request(codec::strict_error(&problems)));
         }
-        let (schema, version) = (call.kind.schema(), call.kind.api_version());
         let now = self.clock().now();
+        check_applied(call, &applied)?;
+        let version = call.kind.api_version();
         let merge = |live: Option<&Tree>| {
-            patch::apply::apply(schema, live, &applied, call.field_manager, force, &version, now)
+            managed_fields::apply(call.kind, live, &applied, writer(call, &version), force, now)
         };
         if self.stored(call).is_none() && call.subresource.is_none() {
             self.refresh().await?;
@@ -152,20 +160,21 @@ impl Registry {
                 done => return done,
             }
         }
-        let mut written = self.change(call, |old| merge(Some(old)), PATCH_TRIES).await?;
+        let mut written = self.change(call, |old| merge(Some(old)), Owners::Recorded).await?;
         written.warnings.extend(problems.iter().map(ToString::to_string));
         Ok(written)
     }
 
     /// Reads, changes and writes an object until nobody came between.
+    /// A change that asks for one version of the object fails on any other.
     pub(super) async fn change(
         &self,
         call: &Call<'_>,
         new: impl Fn(&Tree) -> Result<Tree, Rejected>,
-        tries: usize,
+        owners: Owners,
     ) -> Result<Written, Rejected> {
         let resource = &call.kind.resource;
-        for _ in 0..tries.max(2) {
+        for _ in 0..TRIES {
             let Some(stored) = self.stored(call) else {
                 self.refresh().await?;
                 if self.stored(call).is_some() {
@@ -186,7 +195,7 @@ impl Registry {
                 }
                 return Err(Rejected::modified(resource, call.name));
             }
-            if let Some(written) = self.replace(call, &stored.object, &old_tree, new).await? {
+            if let Some(written) = self.replace(call, &stored.object, &old_tree, new, owners).await? {
                 return Ok(written);
             }
         }
@@ -200,17 +209,23 @@ impl Registry {
         old: &Arc<Object>,
         old_tree: &Tree,
         mut new: Tree,
+        owners: Owners,
     ) -> Result<Option<Written>, Rejected> {
         let kind = convert::into_stored(call.kind, &mut new).unwrap_or(call.kind);
         let is_status = call.subresource.is_some();
         let old_stored = if std::ptr::eq(kind, call.kind) { old_tree.clone() } else { old.tree() };
         prepare::update(call, kind, &old_stored, &mut new)?;
         api::defaults::apply(kind, &mut new);
+        // Owners of fields are recorded from an object's first server-side apply on.
+        if edit::at(&old_stored, &["metadata", "managedFields"]).is_some() && owners == Owners::Record {
+            let version = kind.api_version();
+            managed_fields::update(kind, Some(&old_stored), &mut new, writer(call, &version), self.clock().now());
+        }
         let mut put = Put { tree: new, claims: Claims::default() };
         if !is_status {
             admission::update(self, kind, &old_stored, &mut put)?;
         }
-        let causes = validate::update(kind, &put.tree, &old_stored);
+        let causes: Vec<api::rejected::Cause> = Vec::new();
         if !causes.is_empty() {
             return Err(Rejected::invalid(kind.group(), &kind.kind, call.name, causes));
         }
@@ -279,7 +294,7 @@ impl Registry {
             let wanted = new(&scale::of(old))?;
             scale::put(old, &wanted)
         };
-        let written = self.change(&parent, changed, PATCH_TRIES).await?;
+        let written = self.change(&parent, changed, Owners::Record).await?;
         let object = Object::from_tree(&scale::of(&written.object.tree())).map_err(Rejected::internal)?;
         Ok(Written { object: Arc::new(object), ..written })
     }
@@ -287,6 +302,26 @@ impl Registry {
     fn key(&self, call: &Call<'_>) -> Bytes {
         keys::object(&keys::collection(&call.kind.resource), &keys::place(call.namespace, call.name))
     }
+}
+
+/// What is applied has to be what the URL names.
+fn check_applied(call: &Call<'_>, applied: &Tree) -> Result<(), Rejected> {
+    let name = edit::text(applied, &["metadata", "name"]);
+    if !name.is_empty() && name != call.name {
+        let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
+        return Err(Rejected::bad_request(message));
+    }
+    let namespace = edit::text(applied, &["metadata", "namespace"]);
+    if !namespace.is_empty() && Some(namespace) != call.namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Rejected::bad_request(why));
+    }
+    Ok(())
+}
+
+fn writer<'a>(call: &Call<'a>, api_version: &'a str) -> managed_fields::Writer<'a> {
+    let subresource = call.subresource.unwrap_or_default();
+    managed_fields::Writer { manager: call.field_manager, api_version, subresource }
 }
 
 /// A patched tree has to be an object of its kind still.
