@@ -283,3 +283,6 @@ impl Deleted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

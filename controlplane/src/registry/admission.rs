@@ -172,7 +172,8 @@ fn address(registry: &Registry, tree: &mut Tree, claims: &mut Claims, had: &[IpA
             let ip: IpAddr = text.parse().map_err(|_| wrong_address(tree, text, "must be a valid IP address"))?;
             if !had.contains(&ip) {
                 if !contains(base, bits, ip) {
-                    let why = "failed to allocate IP ".to_owned() + text + ": the provided IP is not in the valid range";
+                    let why =
+                        "failed to allocate IP ".to_owned() + text + ": the provided IP is not in the valid range";
                     return Err(wrong_address(tree, text, &why));
                 }
                 let service = keys::collection(&api::resource::SERVICES);
@@ -213,7 +214,9 @@ fn draw_address(registry: &Registry) -> Result<IpAddr, Rejected> {
     // The first address is the API's own, the network's and the broadcast address are nobody's.
     let drawn = (0..DRAWS).map(|_| rng.random_range(2..size.max(4) - 1));
     let mut candidates = drawn.chain(2..size.saturating_sub(1)).map(|offset| nth(base, offset));
-    candidates.find(|ip| !used.contains(ip)).ok_or_else(|| Rejected::internal("failed to allocate a serviceIP: range is full"))
+    candidates
+        .find(|ip| !used.contains(ip))
+        .ok_or_else(|| Rejected::internal("failed to allocate a serviceIP: range is full"))
 }
 
 fn ports(
@@ -252,7 +255,9 @@ fn ports(
             };
             if !range.contains(&number) {
                 let (first, last) = (range.start(), range.end());
-                return wrong(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
+                return wrong(format!(
+                    "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+                ));
             }
             let services = keys::collection(&api::resource::SERVICES);
             if registry.is_claimed(&services, |other| node_ports(other).contains(&(protocol.clone(), number))) {

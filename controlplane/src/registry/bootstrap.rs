@@ -11,7 +11,10 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 /// the empty group.
 const ROLES: &[(&str, &[&str])] = &[
     ("cluster-admin", &["*|*|*", "*||*"]),
-    ("system:discovery", &["get||/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/"]),
+    (
+        "system:discovery",
+        &["get||/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/"],
+    ),
     ("system:public-info-viewer", &["get||/healthz,/livez,/readyz,/version,/version/"]),
     ("system:monitoring", &["get||/healthz,/healthz/*,/livez,/livez/*,/metrics,/readyz,/readyz/*"]),
     (
@@ -91,11 +94,7 @@ const BINDINGS: &[(&str, &str, &[&str])] = &[
     ("system:basic-user", "system:basic-user", &["system:authenticated"]),
     ("system:public-info-viewer", "system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
     ("system:monitoring", "system:monitoring", &["system:monitoring"]),
-    (
-        "system:service-account-issuer-discovery",
-        "system:service-account-issuer-discovery",
-        &["system:serviceaccounts"],
-    ),
+    ("system:service-account-issuer-discovery", "system:service-account-issuer-discovery", &["system:serviceaccounts"]),
     ("system:kube-scheduler", "system:kube-scheduler", &["user:system:kube-scheduler"]),
     ("system:kube-controller-manager", "system:kube-controller-manager", &["user:system:kube-controller-manager"]),
     ("coracle:node-bootstrapper", "system:node-bootstrapper", &["system:bootstrappers"]),

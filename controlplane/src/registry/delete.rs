@@ -70,7 +70,12 @@ impl Registry {
         Ok(page)
     }
 
-    async fn put_marked(&self, call: &Call<'_>, old: &Arc<Object>, tree: Tree) -> Result<Option<Arc<Object>>, Rejected> {
+    async fn put_marked(
+        &self,
+        call: &Call<'_>,
+        old: &Arc<Object>,
+        tree: Tree,
+    ) -> Result<Option<Arc<Object>>, Rejected> {
         use crate::store::kv::{Compare, Op, Txn};
         let bytes = super::encoded::encode(tree, call.kind)?;
         if call.dry_run {

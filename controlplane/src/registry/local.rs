@@ -4,8 +4,8 @@
 use super::{Attributes, Call, Deleted, Registry, User};
 use api::kinds::Kind;
 use api::{Object, Rejected, Resource, Tree};
-use client::cluster::{Cluster, Error, Events, List, ListOptions, Patch, Target, WatchOptions, WriteOptions};
 use client::DeleteOptions;
+use client::cluster::{Cluster, Error, Events, List, ListOptions, Patch, Target, WatchOptions, WriteOptions};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;

@@ -52,7 +52,8 @@ impl Registry {
             conditions.push(condition);
             edit::set(&mut tree, &["status", "conditions"], conditions);
             if self.put_bound(&pod, &stored.object, tree).await? {
-                let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+                let done =
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
                 let object = Object::from_tree(&done).map_err(Rejected::internal)?;
                 return Ok(Written { object: Arc::new(object), created: true, warnings: Vec::new() });
             }
@@ -127,7 +128,11 @@ fn check_bindable(call: &Call<'_>, pod: &Object, tree: &Tree, uid: &str) -> Resu
         return Err(Rejected::conflict(resource, call.name, why));
     }
     if pod.head().is_deleting {
-        return Err(Rejected::conflict(resource, call.name, format!("pod {} is being deleted, cannot be assigned to a host", call.name)));
+        return Err(Rejected::conflict(
+            resource,
+            call.name,
+            format!("pod {} is being deleted, cannot be assigned to a host", call.name),
+        ));
     }
     let bound = edit::text(tree, &["spec", "nodeName"]);
     if !bound.is_empty() {

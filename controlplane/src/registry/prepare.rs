@@ -84,7 +84,9 @@ fn qos(pod: &Tree) -> &'static str {
         edit::at(container, &["resources", what, name]).filter(|value| !value.is_null()).cloned()
     };
     let says = |container: &&Tree| {
-        ["cpu", "memory"].iter().any(|name| of(container, "requests", name).or_else(|| of(container, "limits", name)).is_some())
+        ["cpu", "memory"]
+            .iter()
+            .any(|name| of(container, "requests", name).or_else(|| of(container, "limits", name)).is_some())
     };
     let is_fixed = |container: &&Tree| {
         ["cpu", "memory"].iter().all(|name| {

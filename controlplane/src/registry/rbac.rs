@@ -191,7 +191,9 @@ pub(super) fn node_allows(memory: &Memory, node: &str, wanted: &Attributes<'_>) 
     let own = wanted.name == node;
     let allowed = match (wanted.group, wanted.resource) {
         ("", "nodes") => is_read || (is_write && (own || wanted.name.is_empty())) || (wanted.verb == "delete" && own),
-        ("", "services" | "namespaces") | ("discovery.k8s.io", "endpointslices") | ("node.k8s.io", "runtimeclasses") => is_read,
+        ("", "services" | "namespaces")
+        | ("discovery.k8s.io", "endpointslices")
+        | ("node.k8s.io", "runtimeclasses") => is_read,
         ("", "events") | ("events.k8s.io", "events") => is_write,
         ("coordination.k8s.io", "leases") => {
             wanted.namespace == "kube-node-lease" && (own || wanted.verb == "create" || (is_read && own))
@@ -200,7 +202,10 @@ pub(super) fn node_allows(memory: &Memory, node: &str, wanted: &Attributes<'_>) 
         ("", "pods") if wanted.verb == "create" => false,
         ("", "pods") => {
             let is_its_own = pods(memory, node).any(|pod| pod.is(wanted.namespace, wanted.name));
-            let deed = matches!((wanted.verb, wanted.subresource), ("get" | "delete", "") | ("get" | "patch" | "update", "status"));
+            let deed = matches!(
+                (wanted.verb, wanted.subresource),
+                ("get" | "delete", "") | ("get" | "patch" | "update", "status")
+            );
             is_its_own && deed
         }
         ("", "configmaps" | "secrets" | "serviceaccounts") => {
@@ -209,7 +214,9 @@ pub(super) fn node_allows(memory: &Memory, node: &str, wanted: &Attributes<'_>) 
                 && pods(memory, node).any(|pod| pod.names(wanted.resource, wanted.namespace, wanted.name))
         }
         ("certificates.k8s.io", "certificatesigningrequests") => is_read || wanted.verb == "create",
-        ("authentication.k8s.io", "tokenreviews") | ("authorization.k8s.io", "subjectaccessreviews") => wanted.verb == "create",
+        ("authentication.k8s.io", "tokenreviews") | ("authorization.k8s.io", "subjectaccessreviews") => {
+            wanted.verb == "create"
+        }
         ("coracle.dev", "nodes") => wanted.subresource == "link" && own,
         _ => false,
     };
@@ -251,11 +258,14 @@ impl PodRefs {
 fn refers(tree: &api::Tree, keys: &[&str], name: &str) -> bool {
     let is_named = |value: &api::Tree| {
         let of = |key: &str| api::object::edit::text(value, &[key]) == name;
-        let in_list = value.as_array().is_some_and(|all| all.iter().any(|one| api::object::edit::text(one, &["name"]) == name));
+        let in_list =
+            value.as_array().is_some_and(|all| all.iter().any(|one| api::object::edit::text(one, &["name"]) == name));
         of("name") || of("secretName") || in_list
     };
     match tree {
-        api::Tree::Object(map) => map.iter().any(|(key, value)| (keys.contains(&key.as_str()) && is_named(value)) || refers(value, keys, name)),
+        api::Tree::Object(map) => map
+            .iter()
+            .any(|(key, value)| (keys.contains(&key.as_str()) && is_named(value)) || refers(value, keys, name)),
         api::Tree::Array(list) => list.iter().any(|value| refers(value, keys, name)),
         _ => false,
     }
@@ -278,7 +288,8 @@ mod tests {
         assert!(!pods.allows(&Attributes { subresource: "exec", ..wanted }));
         assert!(!pods.allows(&Attributes { verb: "delete", ..wanted }));
         assert!(!pods.allows(&Attributes { group: "apps", ..wanted }));
-        let named = rule(serde_json::json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["a"]}));
+        let named =
+            rule(serde_json::json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["a"]}));
         assert!(named.allows(&Attributes { name: "a", ..wanted }));
         assert!(!named.allows(&Attributes { name: "b", ..wanted }));
         let path = rule(serde_json::json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*"]}));

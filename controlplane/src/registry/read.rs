@@ -55,13 +55,7 @@ impl Registry {
         page(&call, &filter, found, revision, options.limit)
     }
 
-    async fn next_page(
-        &self,
-        call: &Call<'_>,
-        filter: &Filter,
-        token: Token,
-        limit: usize,
-    ) -> Result<Page, Rejected> {
+    async fn next_page(&self, call: &Call<'_>, filter: &Filter, token: Token, limit: usize) -> Result<Page, Rejected> {
         let Ok(revision) = u64::try_from(token.rv) else {
             self.refresh().await?;
             let (found, revision) = self.select(filter, &token.start);

@@ -14,7 +14,9 @@ impl Registry {
         match (call.kind.group(), call.kind.kind.as_str()) {
             ("authorization.k8s.io", "SelfSubjectAccessReview") => self.answer(&mut tree, call.user, None),
             ("authorization.k8s.io", "SubjectAccessReview") => self.answer(&mut tree, &subject(body), None),
-            ("authorization.k8s.io", "LocalSubjectAccessReview") => self.answer(&mut tree, &subject(body), call.namespace),
+            ("authorization.k8s.io", "LocalSubjectAccessReview") => {
+                self.answer(&mut tree, &subject(body), call.namespace)
+            }
             ("authorization.k8s.io", "SelfSubjectRulesReview") => self.list_rules(&mut tree, call.user),
             ("authentication.k8s.io", "SelfSubjectReview") => {
                 let user = call.user;
@@ -43,7 +45,15 @@ impl Registry {
         let (path, path_verb) = (of(&["nonResourceAttributes", "path"]), of(&["nonResourceAttributes", "verb"]));
         let attributes = if path.is_empty() {
             let namespace = namespace.unwrap_or(&own);
-            Attributes { verb: &verb, group: &group, resource: &plural, subresource: &sub, namespace, name: &name, path: None }
+            Attributes {
+                verb: &verb,
+                group: &group,
+                resource: &plural,
+                subresource: &sub,
+                namespace,
+                name: &name,
+                path: None,
+            }
         } else {
             Attributes { verb: &path_verb, path: Some(&path), ..Attributes::default() }
         };

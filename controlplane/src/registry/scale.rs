@@ -36,11 +36,8 @@ pub(super) fn put(workload: &Tree, scale: &Tree) -> Result<Tree, Rejected> {
     let replicas = edit::integer(scale, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {
         let name = edit::text(workload, &["metadata", "name"]);
-        let cause = api::rejected::Cause::invalid(
-            "spec.replicas",
-            &Tree::from(replicas),
-            "must be greater than or equal to 0",
-        );
+        let cause =
+            api::rejected::Cause::invalid("spec.replicas", &Tree::from(replicas), "must be greater than or equal to 0");
         return Err(Rejected::invalid("autoscaling", "Scale", name, vec![cause]));
     }
     let mut workload = workload.clone();

@@ -305,6 +305,3 @@ impl Logged {
         Some(Arc::clone(self.gone.get_or_init(|| encoded::again(&old.object, self.revision))))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,7 +12,7 @@ const VERSION: &str = "meta.k8s.io/v1";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Token {
-    v: String,
+    pub(super) v: String,
     /// The revision that all pages show; -1: whatever is newest.
     pub(super) rv: i64,
     /// The first place of the page.

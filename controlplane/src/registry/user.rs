@@ -122,7 +122,8 @@ impl Attributes<'_> {
             format!("in the namespace {:?}", self.namespace)
         };
         let (verb, group, plural) = (self.verb, self.group, self.resource);
-        let why = format!("User {who:?} cannot {verb} resource \"{plural}{sub}\" in API group {group:?} {scope}{reason}");
+        let why =
+            format!("User {who:?} cannot {verb} resource \"{plural}{sub}\" in API group {group:?} {scope}{reason}");
         Rejected::forbidden(&resource, self.name, why)
     }
 }

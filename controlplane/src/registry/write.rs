@@ -146,9 +146,8 @@ impl Registry {
         let now = self.clock().now();
         check_applied(call, &applied)?;
         let version = call.kind.api_version();
-        let merge = |live: Option<&Tree>| {
-            managed_fields::apply(call.kind, live, &applied, writer(call, &version), force, now)
-        };
+        let merge =
+            |live: Option<&Tree>| managed_fields::apply(call.kind, live, &applied, writer(call, &version), force, now);
         if self.stored(call).is_none() && call.subresource.is_none() {
             self.refresh().await?;
         }
