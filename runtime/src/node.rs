@@ -4,9 +4,18 @@
 //! the API is a `client::Handle`. One task (`agent`) owns all pods; what to do about a pod is decided in `pod`.
 
 mod agent;
+mod disk;
+mod env;
+mod ips;
 pub mod join;
 pub mod link;
 mod log;
+mod pod;
+mod probe;
+mod sources;
+mod status;
+mod traffic;
+mod volumes;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
