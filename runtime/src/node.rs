@@ -6,21 +6,22 @@
 mod agent;
 mod disk;
 mod env;
+mod events;
 mod ips;
 pub mod join;
 pub mod link;
 mod log;
 mod pod;
 mod probe;
+mod register;
 mod sources;
 mod status;
 mod traffic;
 mod volumes;
 
-use bytes::Bytes;
+use crate::{Body, BoxError};
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -29,11 +30,6 @@ use std::time::Duration;
 
 pub use agent::run;
 pub use log::Writer as LogWriter;
-
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The HTTP body that guests, the proxy and this agent pass to each other.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Answers a request to one port of a pod.
 pub type Handler =

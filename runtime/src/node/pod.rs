@@ -103,8 +103,6 @@ pub(super) enum Event {
     Exited { slot: Slot, run: u32, exit: Exit },
     Probed { slot: Slot, run: u32, kind: ProbeKind, result: Result<(), String> },
     Drained,
-    /// The node agent refuses the pod for good.
-    Refused(Failure),
 }
 
 /// A container that came up.
@@ -172,7 +170,6 @@ pub(super) fn decide(state: &mut State, event: Event, now: Timestamp) -> Vec<Eff
             probes::probed(state, (slot, run, kind), result, now, &mut effects);
         }
         Event::Drained => ending::drained(state, now, &mut effects),
-        Event::Refused(failure) => state.failure = Some(failure),
     }
     advance(state, now, &mut effects);
     refresh_conditions(state, now);

@@ -1,7 +1,7 @@
 //! Asks a container how it is, the way its probe says.
 
 use super::traffic::Router;
-use super::Body;
+use crate::Body;
 use api::view;
 use http::Request;
 use http_body_util::{BodyExt, Empty};

@@ -1,6 +1,7 @@
 //! The way from a pod's address to its containers, and how many requests are on it.
 
-use super::{Body, BoxError, Handler, HttpHandler};
+use super::{Handler, HttpHandler};
+use crate::{Body, BoxError};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};

@@ -1,0 +1,234 @@
+//! The node itself in the API: its Node object, its status, and the lease that says it lives.
+
+use super::Config;
+use api::resource::{LEASES, NODES};
+use api::time::{self, SignedDuration, Timestamp};
+use api::{Tree, view};
+use client::{Error, Patch, Target, WriteOptions};
+use serde_json::{Map, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// As the kubelet: a lease of 40 s, renewed each 10 s; the status each 5 min, or when it changed.
+const LEASE_SECONDS: u32 = 40;
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
+const STATUS_PERIOD: SignedDuration = SignedDuration::from_secs(300);
+/// While the node has no object or no podCIDR yet, it looks so often.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(7);
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+const MANAGER: &str = "kubelet";
+
+/// Registers the node and keeps it alive until `shutdown`; tells the node's `podCIDR` when it is known.
+pub(super) async fn run(config: Arc<Config>, cidr: watch::Sender<Option<String>>, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = keep(&config, &cidr) => {}
+    }
+}
+
+async fn keep(config: &Config, cidr: &watch::Sender<Option<String>>) {
+    let mut told: Option<Timestamp> = None;
+    let mut since = config.clock.now();
+    let mut uid = String::new();
+    let mut wait = RETRY_MIN;
+    loop {
+        let outcome = round(config, cidr, &mut told, &mut since, &mut uid).await;
+        match &outcome {
+            Ok(()) => wait = RETRY_MIN,
+            Err(error) => tracing::debug!(%error, "the node could not tell that it lives"),
+        }
+        let is_settled = outcome.is_ok() && cidr.borrow().is_some();
+        let pause = if is_settled { LEASE_PERIOD } else { wait };
+        if !is_settled {
+            wait = (wait * 2).min(if outcome.is_ok() { Duration::from_secs(1) } else { RETRY_MAX });
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn round(
+    config: &Config,
+    cidr: &watch::Sender<Option<String>>,
+    told: &mut Option<Timestamp>,
+    since: &mut Timestamp,
+    uid: &mut String,
+) -> Result<(), Error> {
+    let now = config.clock.now();
+    let is_due = told.is_none_or(|at| now.duration_since(at) >= STATUS_PERIOD);
+    if is_due || cidr.borrow().is_none() {
+        let node = ensure(config).await?;
+        let view: view::Node = node.read().map_err(|error| Error::Unknown(error.to_string()))?;
+        node.uid().clone_into(uid);
+        if !view.spec.pod_cidr.is_empty() {
+            cidr.send_if_modified(|known| {
+                let changed = known.as_deref() != Some(&view.spec.pod_cidr);
+                *known = Some(view.spec.pod_cidr.clone());
+                changed
+            });
+        }
+        if is_due {
+            // The time of the last change survives the agent if the node was ready all along.
+            if let Some(ready) = view.condition("Ready").filter(|ready| ready.status == "True") {
+                *since = ready.last_transition_time.unwrap_or(*since);
+            }
+            let target = Target::cluster(&NODES, &config.name).subresource("status");
+            let patch = Patch::Strategic(status(config, now, *since));
+            config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await?;
+            *told = Some(now);
+        }
+    }
+    match renew(config, uid, now).await {
+        // Without a node object the lease has no owner, and the status goes nowhere: it was deleted. Made again.
+        Err(error) if error.is_not_found() => {
+            *told = None;
+            Err(error)
+        }
+        other => other,
+    }
+}
+
+/// The Node object, made if there is none; labels are put right.
+async fn ensure(config: &Config) -> Result<Arc<api::Object>, Error> {
+    let target = Target::cluster(&NODES, &config.name);
+    match config.cluster.get(target).await {
+        Ok(node) => {
+            let has = |(key, value): (&String, &Tree)| node.label(key) == value.as_str();
+            let labels = labels(config);
+            if labels.iter().all(has) {
+                return Ok(node);
+            }
+            let patch = Patch::Strategic(json!({ "metadata": { "labels": labels } }));
+            config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await
+        }
+        Err(error) if error.is_not_found() => {
+            let created = config.cluster.create(Target { name: "", ..target }, node(config), WriteOptions::by(MANAGER)).await;
+            match created {
+                Err(error) if error.is_already_exists() => config.cluster.get(target).await,
+                other => other,
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn renew(config: &Config, uid: &str, now: Timestamp) -> Result<(), Error> {
+    let spec = json!({
+        "holderIdentity": config.name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": time::micros(now),
+    });
+    let target = Target::namespaced(&LEASES, LEASE_NAMESPACE, &config.name);
+    let patch = Patch::Merge(json!({ "spec": spec }));
+    match config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await {
+        Err(error) if error.is_not_found() => {
+            let owner = json!([{ "apiVersion": "v1", "kind": "Node", "name": config.name, "uid": uid }]);
+            let lease = json!({
+                "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+                "metadata": { "name": config.name, "namespace": LEASE_NAMESPACE, "ownerReferences": owner },
+                "spec": spec,
+            });
+            config.cluster.create(Target { name: "", ..target }, lease, WriteOptions::by(MANAGER)).await.map(|_| ())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
+fn labels(config: &Config) -> Map<String, Tree> {
+    let arch = architecture();
+    let mut labels = Map::new();
+    for (key, value) in [
+        ("beta.kubernetes.io/arch", arch),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", arch),
+        ("kubernetes.io/hostname", config.name.as_str()),
+        ("kubernetes.io/os", "linux"),
+        ("coracle.dev/runtime", "wasmtime"),
+    ] {
+        labels.insert(key.to_owned(), value.into());
+    }
+    labels.extend(config.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())));
+    labels
+}
+
+fn node(config: &Config) -> Tree {
+    let taint = |taint: &view::Taint| json!({ "key": taint.key, "value": taint.value, "effect": taint.effect });
+    let taints: Vec<Tree> = config.taints.iter().map(taint).collect();
+    json!({
+        "kind": "Node", "apiVersion": "v1",
+        "metadata": {
+            "name": config.name,
+            "labels": labels(config),
+            "annotations": { "volumes.kubernetes.io/controller-managed-attach-detach": "true" },
+        },
+        "spec": { "taints": taints },
+        "status": status(config, config.clock.now(), config.clock.now()).get("status"),
+    })
+}
+
+fn status(config: &Config, now: Timestamp, since: Timestamp) -> Tree {
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        json!({ "type": kind, "status": status, "lastHeartbeatTime": time::seconds(now),
+            "lastTransitionTime": time::seconds(since), "reason": reason, "message": message })
+    };
+    let cpu = config.capacity.cpu_millis;
+    let resources = json!({
+        "cpu": if cpu % 1000 == 0 { (cpu / 1000).to_string() } else { format!("{cpu}m") },
+        "memory": format!("{}Ki", config.capacity.memory_bytes >> 10),
+        "ephemeral-storage": "0",
+        "pods": config.capacity.pods.to_string(),
+    });
+    let machine = machine_id();
+    let kernel = rustix::system::uname();
+    json!({ "status": {
+        "capacity": resources,
+        "allocatable": resources,
+        "conditions": [
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        ],
+        "addresses": [
+            { "type": "InternalIP", "address": config.address.to_string() },
+            { "type": "Hostname", "address": config.name },
+        ],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": config.port } },
+        "nodeInfo": {
+            "machineID": machine,
+            "systemUUID": machine,
+            "bootID": read("/proc/sys/kernel/random/boot_id"),
+            "kernelVersion": kernel.release().to_string_lossy(),
+            "osImage": os_image(),
+            "containerRuntimeVersion": concat!("wasmtime://", "48.0.8"),
+            "kubeletVersion": concat!("v1.36.0-coracle.", env!("CARGO_PKG_VERSION")),
+            "kubeProxyVersion": "",
+            "operatingSystem": "linux",
+            "architecture": architecture(),
+        },
+    } })
+}
+
+/// As Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "riscv64" => "riscv64",
+        other => other,
+    }
+}
+
+fn machine_id() -> String {
+    read("/etc/machine-id")
+}
+
+fn os_image() -> String {
+    let release = read("/etc/os-release");
+    let line = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    line.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
