@@ -78,12 +78,48 @@ pub async fn from_kubeconfig(path: &std::path::Path) -> Result<Handle, ConfigErr
     Ok(Arc::new(Http { client: client(config)? }))
 }
 
-/// A plain GET outside the object API, such as `/cacerts`.
-pub async fn fetch(config: Config, path: &str) -> Result<Bytes, Error> {
-    let http = Http {
-        client: kube_config(config).and_then(client).map_err(|error| Error::Unreachable(error.to_string()))?,
-    };
-    http.call(Method::GET, path.to_owned(), None, Bytes::new()).await
+/// Plain HTTPS with the same TLS and credentials, for what is not the object API: images, `/cacerts`.
+#[derive(Clone)]
+pub struct Plain {
+    http: Arc<Http>,
+}
+
+// === impl Plain ===
+
+impl Plain {
+    pub fn new(config: Config) -> Result<Plain, ConfigError> {
+        Ok(Plain { http: Arc::new(Http { client: client(kube_config(config)?)? }) })
+    }
+
+    /// One GET; any status is an answer. A body longer than `bytes_max` is an error.
+    pub async fn get(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        bytes_max: usize,
+    ) -> Result<Response<Bytes>, Error> {
+        let mut request = Request::builder().method(Method::GET).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Body::empty()).map_err(|error| Error::Unreachable(error.to_string()))?;
+        let sent = tokio::time::timeout(CALL_TIMEOUT, self.http.client.send(request)).await;
+        let response = sent
+            .map_err(|_| Error::Unreachable("no answer within 30 s".to_owned()))?
+            .map_err(|error| Error::Unreachable(wire::chain(&error)))?;
+        let (parts, body) = response.into_parts();
+        let mut chunks = body.into_data_stream();
+        let mut bytes = BytesMut::new();
+        loop {
+            match tokio::time::timeout(CALL_TIMEOUT, chunks.next()).await {
+                Ok(None) => return Ok(Response::from_parts(parts, bytes.freeze())),
+                Ok(Some(Ok(chunk))) if bytes.len() + chunk.len() <= bytes_max => bytes.extend_from_slice(&chunk),
+                Ok(Some(Ok(_))) => return Err(Error::Unknown(format!("the answer is longer than {bytes_max} bytes"))),
+                Ok(Some(Err(error))) => return Err(Error::Unreachable(error.to_string())),
+                Err(_) => return Err(Error::Unreachable("the answer stopped half way".to_owned())),
+            }
+        }
+    }
 }
 
 /// One API reached over HTTPS as one user.

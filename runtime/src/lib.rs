@@ -1,6 +1,7 @@
 //! The node's side: the agent that keeps pods running, and the Wasm engine that they run in.
 
 pub mod engine;
+pub mod image;
 pub mod node;
 
 use bytes::Bytes;

@@ -18,6 +18,7 @@ mod sources;
 mod status;
 mod traffic;
 mod volumes;
+mod wasm;
 
 use crate::{Body, BoxError};
 use futures::future::BoxFuture;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use agent::run;
 pub use log::Writer as LogWriter;
+pub use wasm::{Caller, Networks, Wasm};
 
 /// Answers a request to one port of a pod.
 pub type Handler =
