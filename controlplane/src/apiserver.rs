@@ -3,27 +3,82 @@
 //! Knows HTTP, TLS, media types and the shape of paths. Adds no semantics: what an object may be, and what happens
 //! when it is written, is the registry's.
 
+mod answer;
+mod authn;
 pub mod body;
 pub mod discovery;
-pub mod openapi;
+mod documents;
 pub mod link;
+mod media;
+mod node;
 pub mod oci;
+pub mod openapi;
+mod request;
+mod stream;
+mod table;
+mod tokens;
+mod verbs;
 
 pub use link::Links;
 
-use crate::pki::Pki;
+use crate::images::Images;
+use crate::pki::{Pki, certificate};
+use crate::registry::{Attributes, Registry, User};
+use api::Rejected;
+use authn::Authenticator;
+use body::Body;
 use client::Clock;
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use openapi::OpenApi;
+use parking_lot::Mutex;
+use request::Info;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use verbs::header_text;
+
+/// Clients at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Requests and watches of one HTTP/2 connection at a time; Go clients put all they have on one.
+const STREAMS_MAX: u32 = 1000;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests that are under way may go on after a stop.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the server needs from outside.
-#[derive(Debug)]
 pub struct Config {
     /// Bound already: its address may have been chosen by the system.
     pub listener: TcpListener,
     pub pki: Arc<Pki>,
     pub authentication: Authentication,
+    pub images: Arc<Images>,
+    pub links: Links,
     pub clock: Clock,
+}
+
+/// What every request sees.
+struct Server {
+    registry: Registry,
+    pki: Arc<Pki>,
+    authenticator: Authenticator,
+    images: Arc<Images>,
+    links: Links,
+    openapi: OpenApi,
+    issuer: String,
+    clock: Clock,
+    shutdown: CancellationToken,
+    requests: Mutex<BTreeMap<(String, u16), u64>>,
 }
 
 /// How callers prove who they are, beside the cluster's own client certificates and tokens.
@@ -58,5 +113,137 @@ impl Default for Authentication {
             anonymous: true,
             issuer: "https://kubernetes.default.svc".to_owned(),
         }
+    }
+}
+
+/// Serves the API until `shutdown`, then lets requests that are under way end.
+///
+/// # Errors
+/// When the settings are of no use; a single connection's trouble is its own.
+pub async fn serve(config: Config, registry: Registry, shutdown: CancellationToken) -> Result<(), Error> {
+    let tls = config.pki.server_tls(config.authentication.client_cas.as_deref())?;
+    let acceptor = TlsAcceptor::from(tls);
+    let issuer = config.authentication.issuer.clone();
+    let server = Arc::new(Server {
+        openapi: OpenApi::new(registry.kinds(), |_| None),
+        authenticator: Authenticator::new(config.authentication, Arc::clone(&config.pki))?,
+        registry,
+        pki: config.pki,
+        images: config.images,
+        links: config.links,
+        issuer,
+        clock: config.clock,
+        shutdown: shutdown.clone(),
+        requests: Mutex::default(),
+    });
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let slot = tokio::select! {
+            () = shutdown.cancelled() => break,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = config.listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, client)) => {
+                let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
+                connections.spawn(async move {
+                    if let Err(error) = connection(server, acceptor, tcp).await {
+                        tracing::debug!(%client, %error, "connection ended");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the API port cannot accept");
+                // Out of file descriptors, most often: let some connections end first.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+async fn connection(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), body::BoxError> {
+    tcp.set_nodelay(true)?;
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
+    let stream = handshake.await.map_err(|_| "no TLS handshake in time")??;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let peer = certificates.and_then(|chain| chain.first()).and_then(certificate::subject).map(Arc::new);
+    let shutdown = server.shutdown.clone();
+    let service = service_fn(move |request| {
+        let (server, peer) = (Arc::clone(&server), peer.clone());
+        async move { Ok::<_, Infallible>(server.handle(request, peer.as_deref()).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(Some(HEADERS_TIMEOUT));
+    let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    tokio::select! {
+        done = serving.as_mut() => return done,
+        () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await
+}
+
+// === impl Server ===
+
+impl Server {
+    async fn handle(&self, request: Request<Incoming>, peer: Option<&(String, Vec<String>)>) -> Response<Body> {
+        let verb = request.method().as_str().to_owned();
+        let zip = header_text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
+        let response = match self.route(request, peer).await {
+            Ok(response) => response,
+            Err(rejected) => answer::refusal(&rejected),
+        };
+        *self.requests.lock().entry((verb, response.status().as_u16())).or_default() += 1;
+        answer::compress(response, zip).await
+    }
+
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<&(String, Vec<String>)>,
+    ) -> Result<Response<Body>, Rejected> {
+        let path = request.uri().path().to_owned();
+        if path == "/cacerts" {
+            // Public by its nature: what a joining node checks against the pin of its token.
+            return Ok(answer::bytes_of(StatusCode::OK, self.pki.ca_pem().to_owned(), "application/x-pem-file"));
+        }
+        let user = self.authenticator.user(&self.registry, peer, request.headers()).await?;
+        if path == "/v2" || path.starts_with("/v2/") {
+            return self.images(&user, request).await;
+        }
+        if let Some(node) = path.strip_prefix("/apis/coracle.dev/v1/nodes/").and_then(|rest| rest.strip_suffix("/link")) {
+            return self.link(&user, node, request);
+        }
+        if let Some(info) = Info::parse(&path) {
+            return self.resource(user, info, request).await;
+        }
+        let verb = request.method().as_str().to_lowercase();
+        self.registry.check(&user, &Attributes { verb: &verb, path: Some(&path), ..Attributes::default() })?;
+        match self.document(&path, request.uri().query(), request.headers()) {
+            Some(response) => Ok(response),
+            None => Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
+        }
+    }
+
+    /// The embedded registry: every known user may pull, and push who may create `images.coracle.dev`.
+    async fn images(&self, user: &User, request: Request<Incoming>) -> Result<Response<Body>, Rejected> {
+        if user.is_in(crate::registry::UNAUTHENTICATED) {
+            return Err(authn::unauthorized());
+        }
+        let push = Attributes { verb: "create", group: "coracle.dev", resource: "images", ..Attributes::default() };
+        let writer = self.registry.authorize(user, &push).allowed;
+        Ok(oci::handle(&self.images, writer, request).await)
     }
 }

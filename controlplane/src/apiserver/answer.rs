@@ -1,0 +1,168 @@
+//! From objects and refusals to HTTP answers. Lists and single objects are their stored bytes; only tables and
+//! metadata views are made for the answer.
+
+use super::body::{Body, full};
+use super::media::{Accepted, Encoding, Shape};
+use super::table;
+use crate::registry::Page;
+use api::kinds::Kind;
+use api::time::Timestamp;
+use api::{Object, Rejected, Tree};
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Smaller bodies cost more to compress than to send.
+const GZIP_FROM: usize = 128 * 1024;
+
+pub(super) const JSON: &str = "application/json";
+
+/// One object.
+pub(super) fn object(
+    status: StatusCode,
+    object: &Arc<Object>,
+    kind: &Kind,
+    accepted: Accepted,
+    include: table::Include,
+    now: Timestamp,
+) -> Response<Body> {
+    match accepted.shape {
+        Shape::Whole => encoded(status, object.json().clone(), accepted),
+        Shape::Table => {
+            let revision = object.revision().to_string();
+            let meta = json!({ "resourceVersion": revision });
+            tree(status, &table::table(kind, std::slice::from_ref(object), meta, include, true, now), accepted)
+        }
+        Shape::Metadata => tree(status, &table::metadata(object), accepted),
+    }
+}
+
+/// A page of a list.
+pub(super) fn list(page: &Page, kind: &Kind, accepted: Accepted, include: table::Include, now: Timestamp) -> Response<Body> {
+    let mut meta = json!({ "resourceVersion": page.revision.to_string() });
+    if let Some(next) = &page.next {
+        meta["continue"] = next.as_str().into();
+    }
+    if let Some(remaining) = page.remaining {
+        meta["remainingItemCount"] = remaining.into();
+    }
+    match accepted.shape {
+        Shape::Whole => encoded(StatusCode::OK, list_bytes(page, kind, &meta), accepted),
+        Shape::Table => tree(StatusCode::OK, &table::table(kind, &page.items, meta, include, true, now), accepted),
+        Shape::Metadata => {
+            let items: Vec<Tree> = page.items.iter().map(|object| table::metadata(object)).collect();
+            let list = json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items,
+            });
+            tree(StatusCode::OK, &list, accepted)
+        }
+    }
+}
+
+/// The stored bytes one after the other; items of a list do not repeat their kind.
+fn list_bytes(page: &Page, kind: &Kind, meta: &Tree) -> Bytes {
+    let prefix = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
+    let total: usize = page.items.iter().map(|object| object.json().len() + 1).sum();
+    let mut out = BytesMut::with_capacity(total + 256);
+    let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[", kind.list_kind, kind.api_version());
+    out.put_slice(head.as_bytes());
+    for (index, object) in page.items.iter().enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        match object.json().strip_prefix(prefix.as_bytes()) {
+            Some(rest) => {
+                out.put_u8(b'{');
+                out.put_slice(rest);
+            }
+            None => out.put_slice(object.json()),
+        }
+    }
+    out.put_slice(b"]}");
+    out.freeze()
+}
+
+/// A document made for this answer.
+pub(super) fn tree(status: StatusCode, tree: &Tree, accepted: Accepted) -> Response<Body> {
+    encoded(status, Bytes::from(tree.to_string()), accepted)
+}
+
+/// JSON bytes, as the client wants them written.
+fn encoded(status: StatusCode, json: Bytes, accepted: Accepted) -> Response<Body> {
+    let (bytes, media) = match accepted.encoding {
+        Encoding::Json if accepted.pretty => {
+            let tree: Tree = serde_json::from_slice(&json).unwrap_or_default();
+            (Bytes::from(serde_json::to_string_pretty(&tree).unwrap_or_default()), JSON)
+        }
+        Encoding::Json => (json, JSON),
+        Encoding::Yaml => {
+            let tree: Tree = serde_json::from_slice(&json).unwrap_or_default();
+            (Bytes::from(api::codec::yaml::encode(&tree).unwrap_or_default()), "application/yaml")
+        }
+    };
+    bytes_of(status, bytes, media)
+}
+
+/// Bytes of a media type.
+pub(super) fn bytes_of(status: StatusCode, bytes: impl Into<Bytes>, media: &'static str) -> Response<Body> {
+    let bytes = bytes.into();
+    let length = bytes.len();
+    let mut response = Response::new(full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
+
+/// Plain text.
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    bytes_of(status, text, "text/plain; charset=utf-8")
+}
+
+/// A refusal: always JSON, so that any client can read it.
+pub(super) fn refusal(rejected: &Rejected) -> Response<Body> {
+    let status = StatusCode::from_u16(rejected.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = bytes_of(status, rejected.status().to_string(), JSON);
+    if rejected.details.retry_after_seconds > 0 {
+        let seconds = HeaderValue::from(rejected.details.retry_after_seconds);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let realm = HeaderValue::from_static("Bearer realm=\"coracle\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    }
+    response
+}
+
+/// Adds `Warning` headers (RFC 9111, section 5.5, code 299).
+pub(super) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let plain: String = warning.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
+        let text = format!("299 - \"{}\"", plain.replace('\\', "\\\\").replace('"', "\\\""));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+/// Compresses a large body for a client that reads gzip.
+pub(super) async fn compress(response: Response<Body>, accepts_gzip: bool) -> Response<Body> {
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+    let large = response.body().size_hint().exact().is_some_and(|length| length >= GZIP_FROM as u64);
+    if !accepts_gzip || !large || response.headers().contains_key(header::CONTENT_ENCODING) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(collected) = body.collect().await else { return Response::from_parts(parts, full(Bytes::new())) };
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    let zipped = gzip.write_all(&collected.to_bytes()).and_then(|()| gzip.finish()).unwrap_or_default();
+    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(zipped.len()));
+    Response::from_parts(parts, full(zipped))
+}

@@ -1,0 +1,120 @@
+//! Watches on the wire: one JSON object a line, the objects as their stored bytes; what is ready goes out together.
+
+use super::answer;
+use super::body::{Body, stream};
+use super::media::{Accepted, Shape};
+use super::table::{self, Include};
+use api::kinds::Kind;
+use api::{Rejected, Tree};
+use bytes::{BufMut, Bytes, BytesMut};
+use client::{Clock, Error, Event, Events};
+use futures::{StreamExt, future, stream as streams};
+use http::{HeaderValue, Response, StatusCode, header};
+use rand::Rng;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Events that go into one chunk at most.
+const CHUNK_EVENTS: usize = 256;
+/// How long a watch lives that named no limit: between this and twice as long, as kube-apiserver's.
+const LIFE: Duration = Duration::from_secs(1800);
+
+/// How events are shown.
+pub(super) struct Form {
+    pub(super) kind: Arc<Kind>,
+    pub(super) accepted: Accepted,
+    pub(super) include: Include,
+    pub(super) clock: Clock,
+    pub(super) started: bool,
+}
+
+/// The answer to a watch.
+pub(super) fn response(events: Events, form: Form, seconds: Option<u64>, shutdown: CancellationToken) -> Response<Body> {
+    let life = seconds.map_or_else(|| LIFE.mul_f64(rand::rng().random_range(1.0..2.0)), Duration::from_secs);
+    let ended = async move {
+        tokio::select! {
+            () = tokio::time::sleep(life) => {}
+            () = shutdown.cancelled() => {}
+        }
+    };
+    let chunks = events.ready_chunks(CHUNK_EVENTS).scan(form, |form, events| {
+        let mut out = BytesMut::new();
+        for event in events {
+            form.write(&event, &mut out);
+        }
+        future::ready(Some(out.freeze()))
+    });
+    head(stream(chunks.take_until(Box::pin(ended))))
+}
+
+/// A watch that cannot begin: answered as a stream with one error, as clients expect it.
+pub(super) fn refused(rejected: &Rejected) -> Response<Body> {
+    let line = Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": rejected.status()})));
+    head(stream(streams::iter([line])))
+}
+
+fn head(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+impl Form {
+    fn write(&mut self, event: &Result<Event, Error>, out: &mut BytesMut) {
+        match event {
+            Ok(Event::Added(object)) => self.line("ADDED", object, out),
+            Ok(Event::Modified(object)) => self.line("MODIFIED", object, out),
+            Ok(Event::Deleted(object)) => self.line("DELETED", object, out),
+            Ok(Event::Bookmark { revision, initial_events_end }) => {
+                put("BOOKMARK", self.bookmark(*revision, *initial_events_end).to_string().as_bytes(), out);
+            }
+            Err(error) => {
+                let status = match error {
+                    Error::Rejected(rejected) => rejected.status(),
+                    other => Rejected::internal(other).status(),
+                };
+                put("ERROR", status.to_string().as_bytes(), out);
+            }
+        }
+    }
+
+    fn line(&mut self, kind: &str, object: &Arc<api::Object>, out: &mut BytesMut) {
+        match self.accepted.shape {
+            Shape::Whole => put(kind, object.json(), out),
+            Shape::Metadata => put(kind, table::metadata(object).to_string().as_bytes(), out),
+            Shape::Table => {
+                let meta = json!({ "resourceVersion": object.revision().to_string() });
+                let first = !std::mem::replace(&mut self.started, true);
+                let now = self.clock.now();
+                let table = table::table(&self.kind, std::slice::from_ref(object), meta, self.include, first, now);
+                put(kind, table.to_string().as_bytes(), out);
+            }
+        }
+    }
+
+    fn bookmark(&self, revision: u64, is_end: bool) -> Tree {
+        let mut meta = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if is_end {
+            meta["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        match self.accepted.shape {
+            Shape::Whole => json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta }),
+            Shape::Metadata => {
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta })
+            }
+            Shape::Table => table::table(&self.kind, &[], meta, self.include, false, self.clock.now()),
+        }
+    }
+}
+
+fn put(kind: &str, object: &[u8], out: &mut BytesMut) {
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(object);
+    out.put_slice(b"}\n");
+}

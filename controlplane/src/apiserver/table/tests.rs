@@ -1,0 +1,52 @@
+use super::*;
+use api::resource::{NODES, PODS, SERVICES};
+use bytes::Bytes;
+
+fn row(resource: &api::Resource, tree: Tree) -> Vec<Tree> {
+    let kind = kinds::find(resource).expect("built in");
+    let object = Arc::new(Object::from_json(Bytes::from(tree.to_string())).expect("an object"));
+    let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
+    let table = table(kind, &[object], json!({}), Include::Metadata, true, now);
+    let columns = table["columnDefinitions"].as_array().map(Vec::len);
+    let cells = table["rows"][0]["cells"].as_array().cloned().unwrap_or_default();
+    assert_eq!(columns, Some(cells.len()));
+    cells
+}
+
+fn pod(status: Tree) -> Vec<Tree> {
+    row(
+        &PODS,
+        json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:05:00Z"},
+        "spec": {"nodeName": "n", "containers": [{"name": "c"}]}, "status": status}),
+    )
+}
+
+#[test]
+fn a_pods_row_says_how_it_is() {
+    let running = pod(json!({"phase": "Running", "podIP": "10.64.0.1",
+        "containerStatuses": [{"ready": true, "restartCount": 0, "state": {"running": {}}}]}));
+    let expected = ["a", "1/1", "Running", "0", "5m", "10.64.0.1", "n", "<none>", "<none>"];
+    assert_eq!(running, expected.map(Tree::from));
+    let crashing = pod(json!({"phase": "Running", "containerStatuses": [{"ready": false, "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"finishedAt": "2026-01-01T00:09:30Z"}}}]}));
+    assert_eq!((&crashing[1], &crashing[2], &crashing[3]), (&json!("0/1"), &json!("CrashLoopBackOff"), &json!("3 (30s ago)")));
+    let init = pod(json!({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}]}));
+    assert_eq!(init[2], "Init:0/0");
+}
+
+#[test]
+fn services_and_nodes_have_their_own_cells() {
+    let service = row(
+        &SERVICES,
+        json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort",
+        "clusterIP": "10.96.0.9", "selector": {"app": "web"}, "ports": [{"port": 80, "nodePort": 30001, "protocol": "TCP"}]}}),
+    );
+    assert_eq!(service[1..5], ["NodePort", "10.96.0.9", "<none>", "80:30001/TCP"].map(Tree::from));
+    let node = row(
+        &NODES,
+        json!({"metadata": {"name": "n"}, "spec": {"unschedulable": true},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
+    assert_eq!(node[1], "Ready,SchedulingDisabled");
+}
