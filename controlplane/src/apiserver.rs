@@ -223,7 +223,8 @@ impl Server {
         if path == "/v2" || path.starts_with("/v2/") {
             return self.images(&user, request).await;
         }
-        if let Some(node) = path.strip_prefix("/apis/coracle.dev/v1/nodes/").and_then(|rest| rest.strip_suffix("/link")) {
+        if let Some(node) = path.strip_prefix("/apis/coracle.dev/v1/nodes/").and_then(|rest| rest.strip_suffix("/link"))
+        {
             return self.link(&user, node, request);
         }
         if let Some(info) = Info::parse(&path) {

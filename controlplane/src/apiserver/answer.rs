@@ -42,7 +42,13 @@ pub(super) fn object(
 }
 
 /// A page of a list.
-pub(super) fn list(page: &Page, kind: &Kind, accepted: Accepted, include: table::Include, now: Timestamp) -> Response<Body> {
+pub(super) fn list(
+    page: &Page,
+    kind: &Kind,
+    accepted: Accepted,
+    include: table::Include,
+    now: Timestamp,
+) -> Response<Body> {
     let mut meta = json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
         meta["continue"] = next.as_str().into();
@@ -68,7 +74,11 @@ fn list_bytes(page: &Page, kind: &Kind, meta: &Tree) -> Bytes {
     let prefix = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
     let total: usize = page.items.iter().map(|object| object.json().len() + 1).sum();
     let mut out = BytesMut::with_capacity(total + 256);
-    let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[", kind.list_kind, kind.api_version());
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
+        kind.list_kind,
+        kind.api_version()
+    );
     out.put_slice(head.as_bytes());
     for (index, object) in page.items.iter().enumerate() {
         if index > 0 {

@@ -58,7 +58,8 @@ impl Authenticator {
         match self.pki.tokens().verify(token, registry.clock().now()) {
             Ok(claims) => {
                 let bound = &claims.kubernetes;
-                let account = live(registry, &api::resource::SERVICE_ACCOUNTS, &bound.namespace, &bound.serviceaccount).await?;
+                let account =
+                    live(registry, &api::resource::SERVICE_ACCOUNTS, &bound.namespace, &bound.serviceaccount).await?;
                 if let Some(pod) = &bound.pod {
                     live(registry, &api::resource::PODS, &bound.namespace, pod).await?;
                 }
@@ -212,7 +213,8 @@ mod tests {
 
     #[test]
     fn the_token_file_is_csv_with_quoted_groups() {
-        let tokens = parse_tokens("admin-token,admin,1,\"system:masters,a\"\n# none\n\nbob,bob,2\n").expect("well formed");
+        let tokens =
+            parse_tokens("admin-token,admin,1,\"system:masters,a\"\n# none\n\nbob,bob,2\n").expect("well formed");
         assert_eq!(tokens["admin-token"].groups, ["system:masters", "a"]);
         assert!(tokens["bob"].groups.is_empty());
         assert!(parse_tokens("only-a-token").is_err());

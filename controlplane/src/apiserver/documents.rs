@@ -53,7 +53,8 @@ impl Server {
         let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
         if let Some(check) = parts.get(1) {
             let known = checks.contains(check);
-            let (status, text) = if known { (StatusCode::OK, "ok") } else { (StatusCode::NOT_FOUND, "404 page not found\n") };
+            let (status, text) =
+                if known { (StatusCode::OK, "ok") } else { (StatusCode::NOT_FOUND, "404 page not found\n") };
             return answer::text(status, text);
         }
         if !verbose {
@@ -73,8 +74,14 @@ impl Server {
         }
         let nodes = self.links.connected().len();
         let revision = self.registry.revision();
-        let _ = writeln!(text, "# HELP coracle_node_links Nodes that are connected.\n# TYPE coracle_node_links gauge\ncoracle_node_links {nodes}");
-        let _ = writeln!(text, "# HELP coracle_store_revision The newest revision in memory.\n# TYPE coracle_store_revision counter\ncoracle_store_revision {revision}");
+        let _ = writeln!(
+            text,
+            "# HELP coracle_node_links Nodes that are connected.\n# TYPE coracle_node_links gauge\ncoracle_node_links {nodes}"
+        );
+        let _ = writeln!(
+            text,
+            "# HELP coracle_store_revision The newest revision in memory.\n# TYPE coracle_store_revision counter\ncoracle_store_revision {revision}"
+        );
         answer::bytes_of(StatusCode::OK, text, "text/plain; version=0.0.4; charset=utf-8")
     }
 
@@ -91,7 +98,18 @@ impl Server {
 }
 
 fn paths() -> Response<Body> {
-    let paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    let paths = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ];
     answer::bytes_of(StatusCode::OK, json!({ "paths": paths }).to_string(), answer::JSON)
 }
 

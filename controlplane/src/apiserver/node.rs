@@ -63,7 +63,12 @@ impl Server {
     }
 
     /// A node that opens its link.
-    pub(super) fn link(&self, user: &User, node: &str, mut request: Request<Incoming>) -> Result<Response<Body>, Rejected> {
+    pub(super) fn link(
+        &self,
+        user: &User,
+        node: &str,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Rejected> {
         let wanted = Attributes {
             verb: "create",
             group: "coracle.dev",
@@ -112,7 +117,8 @@ fn container(pod: &Tree, named: &str) -> Result<String, Rejected> {
     match own.as_slice() {
         [one] => Ok(one.clone()),
         several => {
-            let mut message = format!("a container name must be specified for pod {pod}, choose one of: [{}]", several.join(" "));
+            let mut message =
+                format!("a container name must be specified for pod {pod}, choose one of: [{}]", several.join(" "));
             if !init.is_empty() {
                 message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
             }

@@ -100,7 +100,9 @@ impl Query {
     pub(super) fn revision(&self) -> Result<Option<u64>, Rejected> {
         let Some(text) = self.get("resourceVersion") else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
-            let why = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+            let why = format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            );
             Rejected::new(Reason::Invalid, why)
         })
     }

@@ -31,7 +31,12 @@ pub(super) struct Form {
 }
 
 /// The answer to a watch.
-pub(super) fn response(events: Events, form: Form, seconds: Option<u64>, shutdown: CancellationToken) -> Response<Body> {
+pub(super) fn response(
+    events: Events,
+    form: Form,
+    seconds: Option<u64>,
+    shutdown: CancellationToken,
+) -> Response<Body> {
     let life = seconds.map_or_else(|| LIFE.mul_f64(rand::rng().random_range(1.0..2.0)), Duration::from_secs);
     let ended = async move {
         tokio::select! {

@@ -119,8 +119,11 @@ fn count(tree: &Tree, path: &[&str]) -> usize {
 /// `a=b,c=d`, or `<none>`.
 fn labels(tree: &Tree, path: &[&str]) -> String {
     let pairs = edit::at(tree, path).and_then(Tree::as_object);
-    let mut pairs: Vec<String> =
-        pairs.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let mut pairs: Vec<String> = pairs
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
     pairs.sort();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }

@@ -50,7 +50,8 @@ impl Server {
         let namespace = account.namespace().to_owned();
         let object = |name: &str, uid: &str| BoundObject { name: name.to_owned(), uid: uid.to_owned() };
         let bound = edit::at(body, &["spec", "boundObjectRef"]);
-        let bound = bound.map(|one| (edit::text(one, &["kind"]), object(edit::text(one, &["name"]), edit::text(one, &["uid"]))));
+        let bound = bound
+            .map(|one| (edit::text(one, &["kind"]), object(edit::text(one, &["name"]), edit::text(one, &["uid"]))));
         let of = |kind: &str| bound.as_ref().filter(|(known, _)| *known == kind).map(|(_, object)| object.clone());
         let claims = Claims {
             aud: audiences.clone(),

@@ -156,7 +156,8 @@ impl Server {
     async fn patch(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
         let media = header_text(headers, header::CONTENT_TYPE);
         let tree = || -> Result<Tree, Rejected> {
-            serde_json::from_slice(&body).map_err(|error| Rejected::bad_request(format!("error decoding patch: {error}")))
+            serde_json::from_slice(&body)
+                .map_err(|error| Rejected::bad_request(format!("error decoding patch: {error}")))
         };
         let patch = match media.split(';').next().unwrap_or_default().trim() {
             "application/json-patch+json" => Patch::Json(tree()?),
@@ -258,7 +259,16 @@ impl Asked {
     /// Pods and a few others answer a delete with what was deleted; the rest with a Status.
     fn returns_deleted(&self) -> bool {
         self.kind.group().is_empty()
-            && matches!(self.kind.kind.as_str(), "Pod" | "Service" | "ServiceAccount" | "PersistentVolume" | "PersistentVolumeClaim" | "PodTemplate" | "ResourceQuota")
+            && matches!(
+                self.kind.kind.as_str(),
+                "Pod"
+                    | "Service"
+                    | "ServiceAccount"
+                    | "PersistentVolume"
+                    | "PersistentVolumeClaim"
+                    | "PodTemplate"
+                    | "ResourceQuota"
+            )
     }
 
     /// The body as a tree of the kind that belongs here, and what is to be warned of.
@@ -274,7 +284,11 @@ impl Asked {
             malformed(&error, what, &version)
         })?;
         if self.strictness == Strictness::Strict && !problems.is_empty() {
-            let message = format!("{kind} in version {:?} cannot be handled as a {kind}: {}", self.kind.version(), codec::strict_error(&problems));
+            let message = format!(
+                "{kind} in version {:?} cannot be handled as a {kind}: {}",
+                self.kind.version(),
+                codec::strict_error(&problems)
+            );
             return Err(Rejected::bad_request(message));
         }
         check_kind(&mut tree, &kind, &version)?;
@@ -304,8 +318,13 @@ impl Asked {
             "Foreground" => Some(Propagation::Foreground),
             "Orphan" => Some(Propagation::Orphan),
             other => {
-                let why = format!("propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"");
-                return Err(Rejected::new(Reason::Invalid, format!("DeleteOptions.meta.k8s.io \"\" is invalid: {why}")));
+                let why = format!(
+                    "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                );
+                return Err(Rejected::new(
+                    Reason::Invalid,
+                    format!("DeleteOptions.meta.k8s.io \"\" is invalid: {why}"),
+                ));
             }
         };
         let text = |path: &[&str]| Some(edit::text(&tree, path).to_owned()).filter(|text| !text.is_empty());
@@ -352,7 +371,9 @@ fn check_kind(tree: &mut Tree, kind: &str, version: &str) -> Result<(), Rejected
         return Err(Rejected::bad_request(message));
     }
     if !given_kind.is_empty() && given_kind != kind {
-        let message = format!("{given_kind} in version {version:?} cannot be handled as a {kind}: the kind in the data does not match the expected kind");
+        let message = format!(
+            "{given_kind} in version {version:?} cannot be handled as a {kind}: the kind in the data does not match the expected kind"
+        );
         return Err(Rejected::bad_request(message));
     }
     if !tree.is_object() {
@@ -364,7 +385,12 @@ fn check_kind(tree: &mut Tree, kind: &str, version: &str) -> Result<(), Rejected
 fn verb(method: &Method, info: &Info, query: &Query) -> Option<&'static str> {
     let one = !info.name.is_empty();
     Some(match (method.as_str(), one) {
-        ("GET" | "HEAD", _) if (info.is_watch || query.is_true("watch") && query.get("watch") != Some("false")) && info.subresource.is_none() => "watch",
+        ("GET" | "HEAD", _)
+            if (info.is_watch || query.is_true("watch") && query.get("watch") != Some("false"))
+                && info.subresource.is_none() =>
+        {
+            "watch"
+        }
         ("GET" | "HEAD", true) => "get",
         ("GET" | "HEAD", false) => "list",
         ("POST", false) => "create",

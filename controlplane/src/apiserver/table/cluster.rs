@@ -79,9 +79,8 @@ fn binding(tree: &Tree, now: Timestamp) -> Vec<Tree> {
 }
 
 fn request(tree: &Tree, now: Timestamp) -> Vec<Tree> {
-    let has = |kind: &str| {
-        edit::list(tree, &["status", "conditions"]).iter().any(|one| edit::text(one, &["type"]) == kind)
-    };
+    let has =
+        |kind: &str| edit::list(tree, &["status", "conditions"]).iter().any(|one| edit::text(one, &["type"]) == kind);
     let mut status = match (has("Denied"), has("Approved")) {
         (true, _) => "Denied",
         (false, true) => "Approved",

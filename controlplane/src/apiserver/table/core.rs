@@ -37,7 +37,8 @@ fn service(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     let mut external: Vec<String> =
         edit::list(tree, &["spec", "externalIPs"]).iter().filter_map(|ip| ip.as_str().map(str::to_owned)).collect();
     let ingress = edit::list(tree, &["status", "loadBalancer", "ingress"]);
-    external.extend(ingress.iter().map(|one| format!("{}{}", edit::text(one, &["ip"]), edit::text(one, &["hostname"]))));
+    external
+        .extend(ingress.iter().map(|one| format!("{}{}", edit::text(one, &["ip"]), edit::text(one, &["hostname"]))));
     let external = match (kind, external.is_empty()) {
         ("ExternalName", _) => edit::text(tree, &["spec", "externalName"]).to_owned(),
         ("LoadBalancer", true) => "<pending>".to_owned(),
@@ -108,7 +109,8 @@ fn event(tree: &Tree, now: Timestamp, about: &str, message: &str) -> Vec<Tree> {
     let kind = edit::text(tree, &[about, "kind"]).to_lowercase();
     let object = format!("{kind}/{}", edit::text(tree, &[about, "name"]));
     let source = ["source", "deprecatedSource"].map(|key| edit::text(tree, &[key, "component"]).to_owned()).concat();
-    let reporter = ["reportingComponent", "reportingController"].map(|key| edit::text(tree, &[key]).to_owned()).concat();
+    let reporter =
+        ["reportingComponent", "reportingController"].map(|key| edit::text(tree, &[key]).to_owned()).concat();
     let times = number(tree, &["count"]) + number(tree, &["deprecatedCount"]);
     let times = times.max(number(tree, &["series", "count"])).max(1);
     vec![

@@ -30,7 +30,10 @@ fn a_pods_row_says_how_it_is() {
     let crashing = pod(json!({"phase": "Running", "containerStatuses": [{"ready": false, "restartCount": 3,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
         "lastState": {"terminated": {"finishedAt": "2026-01-01T00:09:30Z"}}}]}));
-    assert_eq!((&crashing[1], &crashing[2], &crashing[3]), (&json!("0/1"), &json!("CrashLoopBackOff"), &json!("3 (30s ago)")));
+    assert_eq!(
+        (&crashing[1], &crashing[2], &crashing[3]),
+        (&json!("0/1"), &json!("CrashLoopBackOff"), &json!("3 (30s ago)"))
+    );
     let init = pod(json!({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}]}));
     assert_eq!(init[2], "Init:0/0");
 }

@@ -13,7 +13,8 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
         ("apps", "Deployment") => deployment(tree, now),
         ("apps", "ReplicaSet") | ("", "ReplicationController") => replica_set(kind, tree, now),
         ("apps", "StatefulSet") => {
-            let ready = format!("{}/{}", number(tree, &["status", "readyReplicas"]), number(tree, &["spec", "replicas"]));
+            let ready =
+                format!("{}/{}", number(tree, &["status", "readyReplicas"]), number(tree, &["spec", "replicas"]));
             let (names, images) = containers(tree, TEMPLATE);
             vec![name(tree), ready.into(), age(tree, now), names.into(), images.into()]
         }
@@ -32,7 +33,8 @@ fn pod(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     let ready = statuses.iter().filter(|status| edit::is_true(status, &["ready"])).count();
     let all = edit::list(tree, &["status", "initContainerStatuses"]).iter().chain(statuses);
     let restarts: i64 = statuses.iter().map(|status| number(status, &["restartCount"])).sum();
-    let last = all.filter_map(|status| time::parse(edit::text(status, &["lastState", "terminated", "finishedAt"]))).max();
+    let last =
+        all.filter_map(|status| time::parse(edit::text(status, &["lastState", "terminated", "finishedAt"]))).max();
     let restarts = match last.filter(|_| restarts > 0) {
         Some(last) => format!("{restarts} ({} ago)", time::age(last, now)),
         None => restarts.to_string(),
@@ -64,9 +66,9 @@ fn pod_status(tree: &Tree) -> String {
     if reason.is_empty() {
         edit::text(tree, &["status", "phase"]).clone_into(&mut reason);
     }
-    let gated = edit::list(tree, &["status", "conditions"]).iter().any(|one| {
-        edit::text(one, &["type"]) == "PodScheduled" && edit::text(one, &["reason"]) == "SchedulingGated"
-    });
+    let gated = edit::list(tree, &["status", "conditions"])
+        .iter()
+        .any(|one| edit::text(one, &["type"]) == "PodScheduled" && edit::text(one, &["reason"]) == "SchedulingGated");
     if gated {
         "SchedulingGated".clone_into(&mut reason);
     }
