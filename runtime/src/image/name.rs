@@ -24,7 +24,7 @@ impl Reference {
             return bad("the digest is not sha256: and 64 hexadecimal digits");
         }
         let (host, path) = match rest.split_once('/') {
-            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (Some(first.to_owned()), path),
+            Some((first, path)) if is_host(first) => (Some(first.to_owned()), path),
             _ => (None, rest),
         };
         let (repository, tag) = match path.rsplit_once(':') {
@@ -52,6 +52,13 @@ impl Reference {
     pub fn is_by_digest(&self) -> bool {
         is_digest(&self.version)
     }
+}
+
+/// As in Docker's names: a first part with a dot or a port is a host.
+fn is_host(first: &str) -> bool {
+    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b".:-".contains(&byte);
+    let begins = first.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    begins && first.bytes().all(is_host_byte) && (first.contains(['.', ':']) || first == "localhost")
 }
 
 pub(super) fn is_digest(text: &str) -> bool {

@@ -127,10 +127,9 @@ fn condition(one: &Condition, generation: i64) -> Tree {
     tree.insert("status".to_owned(), if one.is_true { "True" } else { "False" }.into());
     tree.insert("lastProbeTime".to_owned(), Tree::Null);
     tree.insert("lastTransitionTime".to_owned(), time::seconds(one.since).into());
-    // A null takes away what was told before.
-    let text = |text: &str| if text.is_empty() { Tree::Null } else { text.into() };
-    tree.insert("reason".to_owned(), text(one.reason));
-    tree.insert("message".to_owned(), text(&one.message));
+    // An empty text takes away what was told before: the merge replaces it, and the encoding leaves it out.
+    tree.insert("reason".to_owned(), one.reason.into());
+    tree.insert("message".to_owned(), one.message.as_str().into());
     tree.into()
 }
 
