@@ -56,7 +56,7 @@ struct Agent {
     entries: HashMap<Uid, Entry>,
     timers: BTreeSet<(Timestamp, Uid)>,
     /// Pods that the disk remembers, until the API or the time has spoken.
-    recalled: Vec<(Arc<Object>, view::Pod)>,
+    recalled: Vec<shared::Recalled>,
     tx: mpsc::Sender<Message>,
     rx: mpsc::Receiver<Message>,
 }

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     fn write(dir: &Path, name: &str, value: Option<&'static str>) {
-        Log::open(dir).unwrap().append(vec![(name.to_owned(), value.map(|value| Bytes::from(value)))]).unwrap();
+        Log::open(dir).unwrap().append(vec![(name.to_owned(), value.map(Bytes::from))]).unwrap();
     }
 
     #[test]

@@ -109,10 +109,11 @@ impl Logs {
     pub(super) fn remove(&self, namespace: &str, pod: &str, uid: &str) {
         let dir = self.dir.join(format!("{namespace}_{pod}_{uid}"));
         self.open.lock().retain(|path, _| !path.starts_with(&dir));
-        if let Err(error) = std::fs::remove_dir_all(&dir) {
-            if error.kind() != io::ErrorKind::NotFound {
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %dir.display(), "a pod's logs could not be removed");
             }
+            Ok(()) | Err(_) => {}
         }
     }
 

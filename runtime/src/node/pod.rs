@@ -288,8 +288,9 @@ impl State {
         (0..self.init.len()).find(|index| {
             let container = &self.init[*index];
             if self.is_sidecar(Slot::Init(*index)) {
-                !(container.is_started && matches!(container.run, Run::Running { .. }))
-                    && !self.main.iter().any(Container::has_run)
+                let is_up = container.is_started && matches!(container.run, Run::Running { .. });
+                // Once the main containers have had their turn, a sidecar that fails does not take it back.
+                !is_up && !self.main.iter().any(Container::has_run)
             } else {
                 !matches!(&container.run, Run::Ended(ended) if ended.exit_code == 0)
             }

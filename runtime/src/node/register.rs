@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// As the kubelet: a lease of 40 s, renewed each 10 s; the status each 5 min, or when it changed.
 const LEASE_SECONDS: u32 = 40;
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
+const LEASE_PERIOD_MIN: SignedDuration = SignedDuration::from_secs(9);
 const STATUS_PERIOD: SignedDuration = SignedDuration::from_secs(300);
 /// While the node has no object or no podCIDR yet, it looks so often.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -29,15 +30,23 @@ pub(super) async fn run(config: Arc<Config>, cidr: watch::Sender<Option<String>>
     }
 }
 
+/// What was told, and when.
+struct Told {
+    status_at: Option<Timestamp>,
+    lease_at: Option<Timestamp>,
+    /// Since when the node is ready.
+    since: Timestamp,
+    uid: String,
+}
+
 async fn keep(config: &Config, cidr: &watch::Sender<Option<String>>) {
-    let mut told: Option<Timestamp> = None;
-    let mut since = config.clock.now();
-    let mut uid = String::new();
+    let mut told = Told { status_at: None, lease_at: None, since: config.clock.now(), uid: String::new() };
     let mut wait = RETRY_MIN;
     loop {
-        let outcome = round(config, cidr, &mut told, &mut since, &mut uid).await;
+        let outcome = round(config, cidr, &mut told).await;
         match &outcome {
-            Ok(()) => wait = RETRY_MIN,
+            Ok(()) if cidr.borrow().is_some() => wait = RETRY_MIN,
+            Ok(()) => {}
             Err(error) => tracing::debug!(%error, "the node could not tell that it lives"),
         }
         let is_settled = outcome.is_ok() && cidr.borrow().is_some();
@@ -52,16 +61,14 @@ async fn keep(config: &Config, cidr: &watch::Sender<Option<String>>) {
 async fn round(
     config: &Config,
     cidr: &watch::Sender<Option<String>>,
-    told: &mut Option<Timestamp>,
-    since: &mut Timestamp,
-    uid: &mut String,
+    told: &mut Told,
 ) -> Result<(), Error> {
     let now = config.clock.now();
-    let is_due = told.is_none_or(|at| now.duration_since(at) >= STATUS_PERIOD);
+    let is_due = told.status_at.is_none_or(|at| now.duration_since(at) >= STATUS_PERIOD);
     if is_due || cidr.borrow().is_none() {
         let node = ensure(config).await?;
         let view: view::Node = node.read().map_err(|error| Error::Unknown(error.to_string()))?;
-        node.uid().clone_into(uid);
+        node.uid().clone_into(&mut told.uid);
         if !view.spec.pod_cidr.is_empty() {
             cidr.send_if_modified(|known| {
                 let changed = known.as_deref() != Some(&view.spec.pod_cidr);
@@ -72,21 +79,29 @@ async fn round(
         if is_due {
             // The time of the last change survives the agent if the node was ready all along.
             if let Some(ready) = view.condition("Ready").filter(|ready| ready.status == "True") {
-                *since = ready.last_transition_time.unwrap_or(*since);
+                told.since = ready.last_transition_time.unwrap_or(told.since);
             }
             let target = Target::cluster(&NODES, &config.name).subresource("status");
-            let patch = Patch::Strategic(status(config, now, *since));
+            let patch = Patch::Strategic(status(config, now, told.since));
             config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await?;
-            *told = Some(now);
+            told.status_at = Some(now);
         }
     }
-    match renew(config, uid, now).await {
+    // While the node waits for its podCIDR it comes here more often than the lease needs.
+    if told.lease_at.is_some_and(|at| now.duration_since(at) < LEASE_PERIOD_MIN) {
+        return Ok(());
+    }
+    match renew(config, &told.uid, now).await {
+        Ok(()) => {
+            told.lease_at = Some(now);
+            Ok(())
+        }
         // Without a node object the lease has no owner, and the status goes nowhere: it was deleted. Made again.
         Err(error) if error.is_not_found() => {
-            *told = None;
+            told.status_at = None;
             Err(error)
         }
-        other => other,
+        Err(error) => Err(error),
     }
 }
 
@@ -173,9 +188,9 @@ fn status(config: &Config, now: Timestamp, since: Timestamp) -> Tree {
     };
     let cpu = config.capacity.cpu_millis;
     let resources = json!({
-        "cpu": if cpu % 1000 == 0 { (cpu / 1000).to_string() } else { format!("{cpu}m") },
+        "cpu": if cpu.is_multiple_of(1000) { (cpu / 1000).to_string() } else { format!("{cpu}m") },
         "memory": format!("{}Ki", config.capacity.memory_bytes >> 10),
-        "ephemeral-storage": "0",
+        "ephemeral-storage": format!("{}Ki", disk_bytes(config) >> 10),
         "pods": config.capacity.pods.to_string(),
     });
     let machine = machine_id();
@@ -207,6 +222,11 @@ fn status(config: &Config, now: Timestamp, since: Timestamp) -> Tree {
             "architecture": architecture(),
         },
     } })
+}
+
+/// The size of the file system that pods' volumes are on; 0 where it is not to be had.
+fn disk_bytes(config: &Config) -> u64 {
+    rustix::fs::statvfs(&config.data_dir).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
 }
 
 /// As Go names it.

@@ -86,6 +86,10 @@ pub(super) fn phase(state: &State) -> &'static str {
     if state.current_init().is_none() && state.main.iter().any(is_begun) { "Running" } else { "Pending" }
 }
 
+pub(super) fn is_ready(state: &State) -> bool {
+    state.conditions.iter().any(|one| one.kind == "Ready" && one.is_true)
+}
+
 /// The body of the status patch. Conditions of others are kept by the strategic merge.
 pub(super) fn patch(state: &State, host_ip: IpAddr) -> Tree {
     let meta = &state.pod.metadata;

@@ -22,6 +22,8 @@ pub(super) struct Report {
     is_busy: bool,
     retry_at: Option<Timestamp>,
     is_held: bool,
+    /// The disk knows what is wanted.
+    is_remembered: bool,
     is_deleting: bool,
 }
 
@@ -44,6 +46,7 @@ impl Report {
             is_busy: false,
             retry_at: None,
             is_held: false,
+            is_remembered: false,
             is_deleting: false,
         }
     }
@@ -64,14 +67,18 @@ impl Agent {
             return;
         }
         let tree = status::patch(&entry.state, self.shared.config.address);
-        if entry.report.wanted.as_deref() != Some(&tree) {
-            self.shared.remember_status(uid, &tree);
-            entry.report.wanted = Some(Arc::new(tree));
-        }
         let report = &mut entry.report;
+        if report.wanted.as_deref() != Some(&tree) {
+            report.wanted = Some(Arc::new(tree));
+            report.is_remembered = false;
+        }
         let Some(wanted) = report.wanted.clone() else { return };
-        let is_starting = report.told.is_none() && status::phase(&entry.state) == "Pending";
-        report.is_held = is_starting && now < report.hold_until;
+        let is_news = entry.state.is_ending() || entry.state.is_finished() || status::is_ready(&entry.state);
+        report.is_held = report.told.is_none() && !is_news && now < report.hold_until;
+        if !report.is_held && !report.is_remembered {
+            report.is_remembered = true;
+            self.shared.remember_status(uid, &wanted);
+        }
         if report.is_held || report.is_busy || report.retry_at.is_some_and(|at| now < at) {
             return;
         }

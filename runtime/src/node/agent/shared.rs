@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -34,7 +35,15 @@ pub(super) struct Shared {
     pub(super) tokens: Mutex<HashMap<(Uid, String), (String, Timestamp)>>,
     addresses: Mutex<Addresses>,
     /// The newest version of each pod that the API told.
-    objects: Arc<Mutex<BTreeMap<Uid, Arc<Object>>>>,
+    objects: Arc<Mutex<BTreeMap<Uid, Known>>>,
+}
+
+/// A pod from the disk: as the API last told it, and as this node last knew it.
+pub(super) type Recalled = (Arc<Object>, view::Pod);
+
+struct Known {
+    object: Arc<Object>,
+    meta: view::Meta,
 }
 
 #[derive(Default)]
@@ -48,8 +57,11 @@ struct Addresses {
 
 impl Shared {
     /// Opens the disk, and returns the pods that it remembers.
-    pub(super) fn open(config: Config) -> Result<(Arc<Shared>, Vec<(Arc<Object>, view::Pod)>), Error> {
-        let (disk, known) = Disk::open(&config.data_dir)
+    pub(super) fn open(config: Config) -> Result<(Arc<Shared>, Vec<Recalled>), Error> {
+        // Pods' secrets are below: the folder is for its owner alone.
+        let private = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
+        let (disk, known) = private
+            .and_then(|()| Disk::open(&config.data_dir))
             .map_err(|source| Error::Disk { path: config.data_dir.clone(), source })?;
         let config = Arc::new(config);
         let mut addresses = Addresses::default();
@@ -62,7 +74,7 @@ impl Shared {
             } else if let Some(uid) = name.strip_prefix("pod/") {
                 let status = known.get(&format!("status/{uid}"));
                 if let Some((object, pod)) = recall(value, status) {
-                    objects.insert(Uid::from(uid), Arc::clone(&object));
+                    objects.insert(Uid::from(uid), Known { object: Arc::clone(&object), meta: pod.metadata.clone() });
                     recalled.push((object, pod));
                 }
             }
@@ -120,13 +132,14 @@ impl Shared {
 
     /// Keeps a pod for a start without the API. Versions that differ in the status alone are not written.
     pub(super) fn remember(&self, object: &Arc<Object>, pod: &view::Pod) {
-        let before = self.objects.lock().insert(Uid::from(object.uid()), Arc::clone(object));
-        let is_new = before.is_none_or(|before| match before.read::<view::Pod>() {
-            Ok(before) => before.metadata.generation != pod.metadata.generation
-                || before.metadata.labels != pod.metadata.labels
-                || before.metadata.annotations != pod.metadata.annotations
-                || before.metadata.deletion_timestamp != pod.metadata.deletion_timestamp,
-            Err(_) => true,
+        let meta = &pod.metadata;
+        let known = Known { object: Arc::clone(object), meta: meta.clone() };
+        let before = self.objects.lock().insert(Uid::from(object.uid()), known);
+        let is_new = before.is_none_or(|Known { meta: before, .. }| {
+            before.generation != meta.generation
+                || before.labels != meta.labels
+                || before.annotations != meta.annotations
+                || before.deletion_timestamp != meta.deletion_timestamp
         });
         if is_new {
             self.disk.put(format!("pod/{}", object.uid()), object.json().clone());
@@ -144,10 +157,11 @@ impl Shared {
         let (logs, meta, dir) = (self.logs.clone(), meta.clone(), self.pod_dir(&meta.uid));
         tokio::task::spawn_blocking(move || {
             logs.remove(&meta.namespace, &meta.name, &meta.uid);
-            if let Err(error) = std::fs::remove_dir_all(&dir) {
-                if error.kind() != std::io::ErrorKind::NotFound {
+            match std::fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::warn!(%error, path = %dir.display(), "a pod's volumes could not be removed");
                 }
+                Ok(()) | Err(_) => {}
             }
         });
     }
@@ -173,13 +187,13 @@ impl Shared {
             node: self.config.name.clone(),
             clock: self.config.clock.clone(),
             logs: self.logs.clone(),
-            pods: Arc::new(move || objects.lock().values().cloned().collect()),
+            pods: Arc::new(move || objects.lock().values().map(|known| Arc::clone(&known.object)).collect()),
         }
     }
 }
 
 /// A pod from the disk, with the status that this node last had for it.
-fn recall(json: &Bytes, status: Option<&Bytes>) -> Option<(Arc<Object>, view::Pod)> {
+fn recall(json: &Bytes, status: Option<&Bytes>) -> Option<Recalled> {
     #[derive(serde::Deserialize)]
     struct Status {
         status: view::PodStatus,

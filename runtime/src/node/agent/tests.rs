@@ -265,6 +265,10 @@ struct Node {
 
 impl Node {
     fn start(memory: &Arc<Memory>, dir: &std::path::Path) -> Node {
+        Node::with(memory, dir, Arc::new(Script))
+    }
+
+    fn with(memory: &Arc<Memory>, dir: &std::path::Path, sandbox: Arc<dyn Sandbox>) -> Node {
         let (net, shutdown) = (Arc::new(Net::default()), CancellationToken::new());
         let config = Config {
             cluster: Arc::clone(memory) as client::Handle,
@@ -273,7 +277,7 @@ impl Node {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             data_dir: dir.to_owned(),
-            sandbox: Arc::new(Script),
+            sandbox,
             pods: Arc::clone(&net) as Arc<dyn Pods>,
             address: "127.0.0.1".parse().unwrap(),
             port: 10250,
@@ -389,5 +393,30 @@ async fn without_the_server_pods_start_from_the_disk_and_the_truth_is_told_later
         }
     };
     tokio::time::timeout(Duration::from_secs(10), stops).await.expect("a pod deleted meanwhile is stopped");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_wasm_guest_runs_to_its_end() {
+    let (memory, dir) = (Memory::new(), tempfile::tempdir().unwrap());
+    let engine = crate::engine::EngineConfig { cache_dir: dir.path().join("code"), instances_max: 16 };
+    let engine = crate::engine::Engine::new(&engine).unwrap();
+    let images = crate::image::Images::open(dir.path().join("images"), None).unwrap();
+    let module = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1) (data (i32.const 0) "\10\00\00\00\03\00\00\00") (data (i32.const 16) "hi\n")
+            (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+    );
+    images.add("hi:v1", module.unwrap().into()).await.unwrap();
+    let send: Arc<crate::engine::Sender> = Arc::new(|_| Box::pin(async { Err("no network in this test".into()) }));
+    let networks: crate::node::Networks = Arc::new(move |_| crate::engine::Network { send: Arc::clone(&send) });
+    let sandbox = crate::node::Wasm::new(engine, images, networks);
+    let node = Node::with(&memory, &dir.path().join("node"), Arc::new(sandbox));
+    let mut pod = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "hi", "namespace": "n", "uid": "u" } });
+    pod["spec"] = json!({ "nodeName": "a", "restartPolicy": "Never", "containers": [{ "name": "c", "image": "hi:v1" }] });
+    memory.put(&path("hi"), pod);
+    memory.until("hi", |pod| pod.is_some_and(|pod| pod["status"]["phase"] == "Succeeded")).await;
+    let log = std::fs::read_to_string(dir.path().join("node/logs/n_hi_u/c/0.log")).unwrap();
+    assert!(log.ends_with("stdout F hi\n"), "{log}");
     node.stop().await;
 }
