@@ -1,8 +1,58 @@
 //! The one binary: parse, wire, run. No logic.
 
 mod args;
+mod command;
 mod config;
+mod control;
+mod folder;
+mod host;
 mod log;
+mod remote;
 mod services;
+mod up;
 
-fn main() {}
+use anyhow::Result;
+use args::{Command, Coracle};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match config::with_file(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => return failed(&error, 2),
+    };
+    let args = Coracle::parse_from(arguments);
+    if let Err(error) = log::start(args.log_format, &args.log) {
+        return failed(&error, 2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into(), 1),
+    };
+    let done = runtime.block_on(run(&args.command));
+    // Blocking work that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error, 1),
+    }
+}
+
+async fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Up(args) => up::up(args).await,
+        Command::Server(args) => up::server(args).await,
+        Command::Token(args) => command::token::run(args).await,
+        Command::Image(args) => command::image::run(args).await,
+        Command::Apply(args) => command::apply::run(args).await,
+        Command::Get(args) => command::get::run(args).await,
+        Command::Logs(args) => command::logs::run(args).await,
+        Command::Delete(args) => command::delete::run(args).await,
+        Command::Version => command::print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+fn failed(error: &anyhow::Error, status: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(status)
+}

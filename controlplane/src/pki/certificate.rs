@@ -232,6 +232,14 @@ pub(super) fn serves(certificate_pem: &str, names: &Names, until: Timestamp, aut
         })
 }
 
+/// `sha256:<hex>` of the public key of a certificate: what a join token pins. `None` if it is no certificate.
+#[must_use]
+pub fn spki_pin(pem: &[u8]) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(pem).ok()?;
+    let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+    Some(format!("sha256:{}", hex::encode(Sha256::digest(parsed.public_key().raw))))
+}
+
 /// The user and the groups that a verified client certificate names: its common name and organizations.
 #[must_use]
 pub fn subject(certificate: &CertificateDer<'_>) -> Option<(String, Vec<String>)> {

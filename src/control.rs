@@ -1,0 +1,224 @@
+//! The control plane, wired: store, registry, API server, controllers, scheduler.
+
+use crate::args::{Control, Part};
+use crate::folder;
+use anyhow::{Context, Result, bail};
+use client::{Clock, Handle};
+use controlplane::apiserver::{self, Authentication, Links};
+use controlplane::images::Images;
+use controlplane::pki::{Names, Pki, Signer};
+use controlplane::registry::{self, Local, Registry, User};
+use controlplane::store::Store;
+use controlplane::{controllers, scheduler};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Where the pods of all nodes have their addresses.
+const CLUSTER_CIDR: &str = "10.64.0.0/10";
+/// Signed certificates of nodes; they renew them at two thirds.
+const NODE_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often certificates are looked after and dead uploads swept.
+const CHORES_EVERY: Duration = Duration::from_secs(12 * 3600);
+
+/// A running control plane.
+pub(crate) struct ControlPlane {
+    pub(crate) pki: Arc<Pki>,
+    pub(crate) registry: Registry,
+    /// Where the API is reached from this machine.
+    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) folder: PathBuf,
+    store: Store,
+    tasks: JoinSet<Result<()>>,
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    /// Opens the data folder and starts all parts; the API answers when this returns.
+    pub(crate) async fn start(args: &Control, listen: SocketAddr, clock: Clock, stop: &CancellationToken) -> Result<ControlPlane> {
+        let folder = folder::open(args.data.data_dir.as_deref())?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}: choose another address with --listen"))?;
+        let address = listener.local_addr()?;
+        let advertise = SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
+        let store = Store::open(controlplane::store::Config::new(folder.join("store")))?;
+        let pki = Pki::open_or_create(&folder.join("pki"), names(args, advertise)?, clock.clone())?;
+        let pki = Arc::new(pki);
+        let images = Images::open(folder.join("images"))?;
+        let config = registry_config(args, advertise)?;
+        let registry = Registry::open(Arc::new(store.clone()), config, clock.clone()).await?;
+        let local = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+        let url = format!("https://{}", SocketAddr::new(local, address.port()));
+        let kubeconfig = folder.join("admin.kubeconfig");
+        pki.write_admin_kubeconfig(&kubeconfig, &url)?;
+        let mut control = ControlPlane { pki, registry, url, address: advertise, kubeconfig, folder, store, tasks: JoinSet::new() };
+        control.serve(args, listener, &images, &clock, stop)?;
+        control.run_components(args, &clock, stop);
+        control.run_chores(images, clock, stop.clone());
+        Ok(control)
+    }
+
+    fn serve(
+        &mut self,
+        args: &Control,
+        listener: TcpListener,
+        images: &Arc<Images>,
+        clock: &Clock,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let token_file = args.token_auth_file.as_ref().map(read).transpose()?;
+        let authentication = Authentication {
+            token_file: token_file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            client_cas: args.client_ca_file.as_ref().map(read).transpose()?,
+            anonymous: args.anonymous_auth,
+            ..Authentication::default()
+        };
+        let config = apiserver::Config {
+            listener,
+            pki: self.pki.clone(),
+            authentication,
+            images: images.clone(),
+            links: Links::new(),
+            clock: clock.clone(),
+        };
+        let (registry, stop) = (self.registry.clone(), stop.clone());
+        self.tasks.spawn(async move { apiserver::serve(config, registry, stop).await.context("the API server failed") });
+        Ok(())
+    }
+
+    fn run_components(&mut self, args: &Control, clock: &Clock, stop: &CancellationToken) {
+        let handle = |name: &str| -> Handle {
+            let user = User::new(name, &[registry::AUTHENTICATED, registry::MASTERS]);
+            Arc::new(Local::new(self.registry.clone(), user))
+        };
+        if !args.disable.contains(&Part::Controllers) {
+            let pki = self.pki.clone();
+            let sign = move |request: &str, signer: &str| {
+                let signer = Signer::from_name(signer).ok_or_else(|| format!("{signer} is no signer of this cluster"))?;
+                pki.sign_csr(request, signer, NODE_CERTIFICATE).map_err(|error| error.to_string())
+            };
+            let config = controllers::Config {
+                cluster: handle("system:kube-controller-manager"),
+                clock: clock.clone(),
+                sign: Some(Arc::new(sign)),
+                ca_pem: self.pki.ca_pem().to_owned(),
+                node_grace: Duration::from_secs(args.node_monitor_grace_period.into()),
+                cluster_cidr: CLUSTER_CIDR.to_owned(),
+            };
+            let stop = stop.clone();
+            self.tasks.spawn(async move {
+                controllers::run(config, stop).await;
+                Ok(())
+            });
+        }
+        if !args.disable.contains(&Part::Scheduler) {
+            let (cluster, clock, stop) = (handle("system:kube-scheduler"), clock.clone(), stop.clone());
+            self.tasks.spawn(async move {
+                scheduler::run(cluster, clock, stop).await;
+                Ok(())
+            });
+        }
+    }
+
+    fn run_chores(&mut self, images: Arc<Images>, clock: Clock, stop: CancellationToken) {
+        let pki = self.pki.clone();
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(CHORES_EVERY) => {}
+                }
+                if let Err(error) = pki.renew() {
+                    tracing::warn!(%error, "the serving certificate is not renewed");
+                }
+                if let Err(error) = images.sweep(clock.now().into()) {
+                    tracing::warn!(%error, "dead uploads are not swept");
+                }
+            }
+        });
+    }
+
+    /// Waits until a part ends by itself, which none should.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow::anyhow!(error).context("a part of the control plane broke"),
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a part of the control plane ended"),
+        }
+    }
+
+    /// Waits for all parts to end after a stop, then closes the store.
+    pub(crate) async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        self.store.close().await;
+    }
+}
+
+fn registry_config(args: &Control, advertise: SocketAddr) -> Result<registry::Config> {
+    let cidr = &args.service_cluster_ip_range;
+    let parsed = cidr.split_once('/').and_then(|(base, bits)| Some((base.parse().ok()?, bits.parse().ok()?)));
+    let service_cidr: (IpAddr, u8) =
+        parsed.with_context(|| format!("--service-cluster-ip-range {cidr:?} is not of the form 10.96.0.0/12"))?;
+    let most = if service_cidr.0.is_ipv4() { 32 } else { 128 };
+    if service_cidr.1 > most {
+        bail!("--service-cluster-ip-range {cidr:?} has a prefix longer than {most}");
+    }
+    let range = &args.service_node_port_range;
+    let parsed = range.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let (first, last): (u16, u16) =
+        parsed.with_context(|| format!("--service-node-port-range {range:?} is not of the form 30000-32767"))?;
+    if first == 0 || first > last {
+        bail!("--service-node-port-range {range:?} is empty");
+    }
+    const MODES: [&str; 4] = ["Node", "RBAC", "AlwaysAllow", "AlwaysDeny"];
+    if let Some(mode) = args.authorization_mode.iter().find(|mode| !MODES.contains(&mode.as_str())) {
+        bail!("--authorization-mode {mode:?} is not one of {}", MODES.join(", "));
+    }
+    Ok(registry::Config {
+        service_cidr,
+        node_port_range: first..=last,
+        advertise,
+        disabled_admission: args.disable_admission_plugins.clone(),
+        authorization_modes: args.authorization_mode.clone(),
+    })
+}
+
+/// What the serving certificate covers besides the usual names.
+fn names(args: &Control, advertise: SocketAddr) -> Result<Names> {
+    let mut names = Names { dns: vec![crate::host::host_name()], ips: vec![advertise.ip()] };
+    let (base, _) = args.service_cluster_ip_range.split_once('/').unwrap_or_default();
+    if let Ok(IpAddr::V4(base)) = base.parse() {
+        // The first address of the range is the API's own Service.
+        names.ips.push(std::net::Ipv4Addr::from(u32::from(base).wrapping_add(1)).into());
+    }
+    for name in &args.tls_san {
+        match name.parse::<IpAddr>() {
+            Ok(ip) => names.ips.push(ip),
+            Err(_) if name.is_empty() => bail!("--tls-san has an empty name"),
+            Err(_) => names.dns.push(name.clone()),
+        }
+    }
+    Ok(names)
+}
+
+/// The address that others reach this host at: the one it listens on, or the one it would use to go out.
+pub(crate) fn own_address(listening: IpAddr) -> IpAddr {
+    if !listening.is_unspecified() {
+        return listening;
+    }
+    // Connecting a UDP socket sends nothing; it only asks the routing table.
+    let asked = UdpSocket::bind(("0.0.0.0", 0)).and_then(|socket| {
+        socket.connect(("192.0.2.1", 9))?;
+        socket.local_addr()
+    });
+    asked.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
+}

@@ -1,0 +1,99 @@
+//! `coracle up` and `coracle server`: a control plane, and in the first a node beside it in the same process.
+
+use crate::args::{Part, Server, Up};
+use crate::command::print;
+use crate::control::ControlPlane;
+use crate::host::{Identity, Node, host_name};
+use anyhow::Result;
+use client::Clock;
+use controlplane::pki::Names;
+use controlplane::registry::{Local, User};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// After a second signal, or when a part does not end by then, the process ends as it is; nothing is lost by that.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) async fn up(args: &Up) -> Result<()> {
+    let stop = CancellationToken::new();
+    let clock = Clock::system();
+    let mut control = ControlPlane::start(&args.control, args.listen, clock.clone(), &stop).await?;
+    let mut node = None;
+    if !args.control.disable.contains(&Part::Node) {
+        node = Some(start_node(args, &control, clock, &stop).await?);
+    }
+    ready(&control)?;
+    let ended = tokio::select! {
+        () = signalled() => Ok(()),
+        error = control.failed() => Err(error),
+        error = async { match &mut node { Some(node) => node.failed().await, None => std::future::pending().await } } => Err(error),
+    };
+    stop.cancel();
+    let finish = async {
+        if let Some(node) = node {
+            node.finish().await;
+        }
+        control.finish().await;
+    };
+    finish_within(finish).await;
+    ended
+}
+
+pub(crate) async fn server(args: &Server) -> Result<()> {
+    let stop = CancellationToken::new();
+    let mut control = ControlPlane::start(&args.control, args.listen, Clock::system(), &stop).await?;
+    ready(&control)?;
+    let ended = tokio::select! {
+        () = signalled() => Ok(()),
+        error = control.failed() => Err(error),
+    };
+    stop.cancel();
+    finish_within(control.finish()).await;
+    ended
+}
+
+async fn start_node(args: &Up, control: &ControlPlane, clock: Clock, stop: &CancellationToken) -> Result<Node> {
+    let name = args.host.node_name.clone().unwrap_or_else(host_name);
+    let client = control.pki.client_certificate(&format!("system:node:{name}"), Some("system:nodes"))?;
+    let names = Names { dns: vec![name.clone()], ips: vec![control.address.ip()] };
+    let serving = control.pki.server_certificate(&format!("system:node:{name}"), &names)?;
+    let identity = Identity {
+        server: control.url.clone(),
+        ca_pem: control.pki.ca_pem().to_owned(),
+        client: (client.certificate_pem, client.key_pem),
+        serving: (serving.certificate_pem, serving.key_pem),
+        name: name.clone(),
+    };
+    let cluster = Arc::new(Local::new(control.registry.clone(), User::node(&name)));
+    Node::start(&args.host, identity, cluster, &control.folder, clock, stop).await
+}
+
+fn ready(control: &ControlPlane) -> Result<()> {
+    let (kubeconfig, url) = (control.kubeconfig.display(), &control.url);
+    print(&format!("coracle is ready\n  API         {url}\n  kubeconfig  {kubeconfig}\n"))
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn signalled() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+}
+
+pub(crate) async fn finish_within(finish: impl Future<Output = ()>) {
+    tokio::select! {
+        done = tokio::time::timeout(STOP_LIMIT, finish) => {
+            if done.is_err() {
+                tracing::warn!("some parts did not end in time");
+            }
+        }
+        () = signalled() => {}
+    }
+}
