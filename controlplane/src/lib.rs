@@ -8,3 +8,5 @@ pub mod registry;
 pub mod store;
 pub mod pki;
 pub mod apiserver;
+pub mod controllers;
+pub mod scheduler;

@@ -1,0 +1,169 @@
+//! The controllers: each makes the cluster be what one kind of object asks for.
+//!
+//! They see the API through `client` alone, as any program outside could. A controller is a pure `plan` in its file,
+//! and a loop that follows what it watches, keeps the keys to look at, and performs what was planned.
+
+mod account;
+mod certificate;
+mod deployment;
+mod endpoints;
+mod garbage;
+mod job;
+mod namespace;
+mod node;
+mod replica_set;
+
+use api::object::edit;
+use api::{Object, Resource, Tree};
+use client::{Cache, Change, Clock, Error, Followed, Handle, Key, Patch, Queue, Target, WriteOptions, follow};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Signs a PEM certificate request for a signer; the PEM certificate, or why not.
+pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+
+/// What the controllers need.
+#[derive(Clone)]
+pub struct Config {
+    pub cluster: Handle,
+    pub clock: Clock,
+    /// `None`: certificate requests are left to others.
+    pub sign: Option<Sign>,
+    /// The cluster's CA, told to every namespace.
+    pub ca_pem: String,
+    /// How long a node may be silent.
+    pub node_grace: Duration,
+    /// Where nodes get their pods' addresses from.
+    pub cluster_cidr: String,
+}
+
+/// Changes that are taken up together at most.
+const BATCH_MAX: usize = 1024;
+/// A sleep without an end of its own.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Runs all controllers until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) {
+    let mut all = JoinSet::new();
+    all.spawn(replica_set::run(config.clone()));
+    all.spawn(deployment::run(config.clone()));
+    all.spawn(endpoints::run(config.clone()));
+    all.spawn(namespace::run(config.clone()));
+    all.spawn(garbage::run(config.clone()));
+    all.spawn(account::run(config.clone()));
+    all.spawn(node::run(config.clone()));
+    all.spawn(job::run(config.clone()));
+    if config.sign.is_some() {
+        all.spawn(certificate::run(config));
+    }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = all.join_next() => tracing::error!("a controller ended"),
+    }
+    all.abort_all();
+}
+
+/// A followed resource: its cache, and what comes in.
+pub(crate) struct Watched<V> {
+    pub(crate) cache: Cache<V>,
+    told: mpsc::Receiver<Followed>,
+    /// True once the first list is in: before that nothing may be concluded from absence.
+    pub(crate) is_synced: bool,
+}
+
+impl<V> Watched<V> {
+    pub(crate) fn new(cluster: &Handle, resource: &Resource, parse: fn(&Object) -> Option<V>) -> Watched<V> {
+        let told = follow(cluster.clone(), follow::Selection::all(resource.clone()));
+        Watched { cache: Cache::new(parse), told, is_synced: false }
+    }
+
+    /// Waits for news; takes all that is there.
+    pub(crate) async fn changed(&mut self) -> Vec<Change<V>> {
+        let Some(first) = self.told.recv().await else { return std::future::pending().await };
+        let mut changes = self.take(&first);
+        for _ in 0..BATCH_MAX {
+            let Ok(more) = self.told.try_recv() else { break };
+            changes.extend(self.take(&more));
+        }
+        changes
+    }
+
+    fn take(&mut self, told: &Followed) -> Vec<Change<V>> {
+        match told {
+            Followed::Listed(items) => {
+                self.is_synced = true;
+                self.cache.replace(items)
+            }
+            Followed::Event(event) => self.cache.apply(event).into_iter().collect(),
+        }
+    }
+
+    /// Takes the result of an own write, so that the next plan knows of it.
+    pub(crate) fn wrote(&mut self, object: &Arc<Object>) {
+        self.cache.apply(&client::Event::Modified(Arc::clone(object)));
+    }
+}
+
+/// Sleeps until the queue's next key is due.
+async fn due<K: Ord + Clone + std::hash::Hash + Eq>(queue: &Queue<K>) {
+    match queue.next_at() {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => tokio::time::sleep(LONG).await,
+    }
+}
+
+/// After a try: done, or again later.
+fn settle(queue: &mut Queue<Key>, key: &Key, what: &'static str, outcome: Result<(), Error>) {
+    match outcome {
+        Ok(()) => queue.done(key),
+        Err(error) if error.is_not_found() => queue.done(key),
+        Err(error) => {
+            if error.is_conflict() {
+                tracing::debug!(%key, controller = what, %error, "will be tried again");
+            } else {
+                tracing::warn!(%key, controller = what, %error, "will be tried again");
+            }
+            queue.failed(key, Instant::now());
+        }
+    }
+}
+
+/// Puts a part of `status` in place.
+pub(crate) async fn patch_status(cluster: &Handle, resource: &Resource, key: &Key, status: Tree) -> Result<Arc<Object>, Error> {
+    let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: Some("status") };
+    cluster.patch(target, Patch::Merge(json!({ "status": status })), WriteOptions::by("coracle-controllers")).await
+}
+
+pub(crate) async fn patch(cluster: &Handle, resource: &Resource, key: &Key, patch: Tree) -> Result<Arc<Object>, Error> {
+    let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: None };
+    cluster.patch(target, Patch::Merge(patch), WriteOptions::by("coracle-controllers")).await
+}
+
+/// A number that is left out where it is 0, as Go's `omitempty` does.
+fn or_null(number: i32) -> Tree {
+    if number == 0 { Tree::Null } else { number.into() }
+}
+
+/// The entry of `ownerReferences` for what a controller makes.
+fn owner(version: &str, kind: &str, name: &str, uid: &str) -> Tree {
+    json!({
+        "apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true,
+    })
+}
+
+/// A pod made from a template.
+fn pod_from(template: &Tree, namespace: &str, prefix: &str, owner: Tree) -> Tree {
+    let mut meta = json!({ "generateName": format!("{prefix}-"), "namespace": namespace, "ownerReferences": [owner] });
+    for key in ["labels", "annotations", "finalizers"] {
+        if let Some(value) = edit::at(template, &["metadata", key]) {
+            edit::set(&mut meta, &[key], value.clone());
+        }
+    }
+    let spec = edit::at(template, &["spec"]).cloned().unwrap_or_default();
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec })
+}

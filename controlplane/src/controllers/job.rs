@@ -1,0 +1,176 @@
+//! Jobs: pods that run to their end, as often as it takes.
+
+use super::{Config, Watched, due, owner, patch_status, pod_from, settle};
+use api::object::edit;
+use api::resource::{JOBS, PODS};
+use api::time::{self, Timestamp};
+use api::view::Pod;
+use api::Tree;
+use client::{DeleteOptions, Error, Key, Queue, Target, WriteOptions};
+use serde_json::json;
+use tokio::time::Instant;
+
+/// What to do for one Job; pure.
+#[derive(Debug, Default, PartialEq)]
+struct Plan {
+    create: i64,
+    /// Running pods that are no longer wanted.
+    delete: Vec<Key>,
+    status: Tree,
+}
+
+fn plan(job: &Tree, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
+    let of = |phase: &str| pods.iter().filter(|(_, pod)| pod.status.phase == phase).count();
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let (succeeded, failed) = (count(of("Succeeded")), count(of("Failed")));
+    let is_running = |pod: &Pod| !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+    let running: Vec<_> = pods.iter().filter(|(_, pod)| is_running(pod) && pod.metadata.deletion_timestamp.is_none()).collect();
+    let ready = running.iter().filter(|(_, pod)| super::replica_set::ready_since(pod).is_some()).count();
+    let completions = edit::integer(job, &["spec", "completions"]);
+    let parallelism = edit::integer(job, &["spec", "parallelism"]).unwrap_or(1);
+    let limit = edit::integer(job, &["spec", "backoffLimit"]).unwrap_or(6);
+    let mut status = edit::at(job, &["status"]).cloned().unwrap_or_else(|| json!({}));
+    let ended = ["Complete", "Failed"].iter().any(|kind| condition(&status, kind));
+    let mut plan = Plan::default();
+    let restarts: i64 = running.iter().map(|(_, pod)| restarts(pod)).sum();
+    if !ended {
+        let is_done = completions.map_or(succeeded > 0 && running.is_empty(), |wanted| succeeded >= wanted);
+        let at = time::seconds(now);
+        if is_done {
+            push(&mut status, "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods", &at);
+            push(&mut status, "Complete", "CompletionsReached", "Reached expected number of succeeded pods", &at);
+            edit::set(&mut status, &["completionTime"], at);
+        } else if failed + restarts > limit {
+            let message = "Job has reached the specified backoff limit";
+            push(&mut status, "FailureTarget", "BackoffLimitExceeded", message, &at);
+            push(&mut status, "Failed", "BackoffLimitExceeded", message, &at);
+            plan.delete = running.iter().map(|(key, _)| (*key).clone()).collect();
+        } else if !edit::is_true(job, &["spec", "suspend"]) {
+            let left = completions.map_or(parallelism, |wanted| wanted - succeeded);
+            let wanted = if completions.is_none() && succeeded > 0 { 0 } else { left.min(parallelism) };
+            plan.create = (wanted - count(running.len())).max(0);
+        }
+        if edit::text(&status, &["startTime"]).is_empty() {
+            edit::set(&mut status, &["startTime"], time::seconds(now));
+        }
+    }
+    for (key, number) in [("active", count(running.len())), ("succeeded", succeeded), ("failed", failed), ("ready", count(ready))] {
+        let zero = number == 0 && key != "ready";
+        edit::set(&mut status, &[key], if zero { Tree::Null } else { number.into() });
+    }
+    plan.status = status;
+    plan
+}
+
+fn restarts(pod: &Pod) -> i64 {
+    pod.status.container_statuses.iter().map(|status| i64::from(status.restart_count)).sum()
+}
+
+fn condition(status: &Tree, kind: &str) -> bool {
+    edit::list(status, &["conditions"]).iter().any(|one| edit::text(one, &["type"]) == kind)
+}
+
+fn push(status: &mut Tree, kind: &str, reason: &str, message: &str, at: &str) {
+    let condition = json!({
+        "type": kind, "status": "True", "reason": reason, "message": message, "lastProbeTime": at, "lastTransitionTime": at,
+    });
+    edit::push(status, &["conditions"], condition);
+}
+
+struct Controller {
+    config: Config,
+    jobs: Watched<Tree>,
+    pods: Watched<Pod>,
+}
+
+pub(super) async fn run(config: Config) {
+    let mut controller = Controller {
+        jobs: Watched::new(&config.cluster, &JOBS, |object| Some(object.tree())),
+        pods: Watched::new(&config.cluster, &PODS, |object| object.read().ok()),
+        config,
+    };
+    let mut queue: Queue<Key> = Queue::new();
+    loop {
+        tokio::select! {
+            changes = controller.jobs.changed() => changes.into_iter().for_each(|change| queue.add(change.key)),
+            changes = controller.pods.changed() => {
+                for change in changes {
+                    for pod in [&change.old, &change.new].into_iter().flatten() {
+                        if let Some(job) = pod.metadata.controller().filter(|owner| &*owner.kind == "Job") {
+                            queue.add(Key::new(&change.key.namespace, &job.name));
+                        }
+                    }
+                }
+            }
+            () = due(&queue) => {}
+        }
+        if !controller.jobs.is_synced || !controller.pods.is_synced {
+            continue;
+        }
+        while let Some(key) = queue.take(Instant::now()) {
+            let outcome = controller.sync(&key).await;
+            settle(&mut queue, &key, "job", outcome);
+        }
+    }
+}
+
+impl Controller {
+    async fn sync(&mut self, key: &Key) -> Result<(), Error> {
+        let Some(job) = self.jobs.cache.value(key).cloned() else { return Ok(()) };
+        if !edit::text(&job, &["metadata", "deletionTimestamp"]).is_empty() {
+            return Ok(());
+        }
+        let (name, uid) = (edit::text(&job, &["metadata", "name"]), edit::text(&job, &["metadata", "uid"]));
+        let mine = |pod: &Pod| pod.metadata.controller().is_some_and(|owner| *owner.uid == *uid);
+        let pods = self.pods.cache.namespace(&key.namespace).map(|(key, entry)| (key, &*entry.value));
+        let pods: Vec<_> = pods.filter(|(_, pod)| mine(pod)).collect();
+        let plan = plan(&job, &pods, self.config.clock.now());
+        let template = edit::at(&job, &["spec", "template"]).cloned().unwrap_or_default();
+        let pod = pod_from(&template, &key.namespace, name, owner("batch/v1", "Job", name, uid));
+        for _ in 0..plan.create {
+            let target = Target::namespaced(&PODS, &key.namespace, "");
+            let made = self.config.cluster.create(target, pod.clone(), WriteOptions::by("job-controller")).await?;
+            self.pods.wrote(&made);
+        }
+        for pod in &plan.delete {
+            let target = Target::namespaced(&PODS, &pod.namespace, &pod.name);
+            match self.config.cluster.delete(target, DeleteOptions::default()).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        let mut shown = plan.status.clone();
+        if let Some(map) = shown.as_object_mut() {
+            map.retain(|_, value| !value.is_null());
+        }
+        let known = edit::at(&job, &["status"]).cloned().unwrap_or_else(|| json!({}));
+        if shown != known {
+            let written = patch_status(&self.config.cluster, &JOBS, key, plan.status).await?;
+            self.jobs.wrote(&written);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(phase: &str) -> Pod {
+        serde_json::from_value(json!({"status": {"phase": phase}})).expect("a pod")
+    }
+
+    #[test]
+    fn a_job_runs_until_it_has_succeeded_often_enough() {
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let job = json!({"spec": {"completions": 3, "parallelism": 2, "backoffLimit": 1}});
+        assert_eq!(plan(&job, &[], now).create, 2);
+        let key = Key::new("a", "p");
+        let (done, failed) = (pod("Succeeded"), pod("Failed"));
+        assert_eq!(plan(&job, &[(&key, &done), (&key, &done)], now).create, 1);
+        let complete = plan(&job, &[(&key, &done), (&key, &done), (&key, &done)], now);
+        assert!(condition(&complete.status, "Complete"));
+        let given_up = plan(&job, &[(&key, &failed), (&key, &failed)], now);
+        assert!(condition(&given_up.status, "Failed"));
+    }
+}
