@@ -42,13 +42,19 @@ pub(crate) struct ControlPlane {
 
 impl ControlPlane {
     /// Opens the data folder and starts all parts; the API answers when this returns.
-    pub(crate) async fn start(args: &Control, listen: SocketAddr, clock: Clock, stop: &CancellationToken) -> Result<ControlPlane> {
+    pub(crate) async fn start(
+        args: &Control,
+        listen: SocketAddr,
+        clock: Clock,
+        stop: &CancellationToken,
+    ) -> Result<ControlPlane> {
         let folder = folder::open(args.data.data_dir.as_deref())?;
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}: choose another address with --listen"))?;
         let address = listener.local_addr()?;
-        let advertise = SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
+        let advertise =
+            SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
         let store = Store::open(controlplane::store::Config::new(folder.join("store")))?;
         let pki = Pki::open_or_create(&folder.join("pki"), names(args, advertise)?, clock.clone())?;
         let pki = Arc::new(pki);
@@ -59,7 +65,8 @@ impl ControlPlane {
         let url = format!("https://{}", SocketAddr::new(local, address.port()));
         let kubeconfig = folder.join("admin.kubeconfig");
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
-        let mut control = ControlPlane { pki, registry, url, address: advertise, kubeconfig, folder, store, tasks: JoinSet::new() };
+        let mut control =
+            ControlPlane { pki, registry, url, address: advertise, kubeconfig, folder, store, tasks: JoinSet::new() };
         control.serve(args, listener, &images, &clock, stop)?;
         control.run_components(args, &clock, stop);
         control.run_chores(images, clock, stop.clone());
@@ -91,7 +98,8 @@ impl ControlPlane {
             clock: clock.clone(),
         };
         let (registry, stop) = (self.registry.clone(), stop.clone());
-        self.tasks.spawn(async move { apiserver::serve(config, registry, stop).await.context("the API server failed") });
+        self.tasks
+            .spawn(async move { apiserver::serve(config, registry, stop).await.context("the API server failed") });
         Ok(())
     }
 
@@ -103,7 +111,8 @@ impl ControlPlane {
         if !args.disable.contains(&Part::Controllers) {
             let pki = self.pki.clone();
             let sign = move |request: &str, signer: &str| {
-                let signer = Signer::from_name(signer).ok_or_else(|| format!("{signer} is no signer of this cluster"))?;
+                let signer =
+                    Signer::from_name(signer).ok_or_else(|| format!("{signer} is no signer of this cluster"))?;
                 pki.sign_csr(request, signer, NODE_CERTIFICATE).map_err(|error| error.to_string())
             };
             let config = controllers::Config {

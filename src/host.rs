@@ -11,8 +11,7 @@ use proxy::tunnel::{self, ClientTls, Peers, ServerTls};
 use proxy::{Caller, Network, node_port};
 use runtime::engine::{Engine, EngineConfig};
 use runtime::image::Images;
-use runtime::node::wasm::{Networks, Wasm};
-use runtime::node::{self, Capacity, Handler, Pods};
+use runtime::node::{self, Capacity, Handler, Networks, Pods, Wasm};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::BTreeMap;
@@ -133,7 +132,7 @@ impl Pods for Attached {
 
 fn networks(network: &Network) -> Networks {
     let network = network.clone();
-    Arc::new(move |caller: runtime::node::wasm::Caller| {
+    Arc::new(move |caller: node::Caller| {
         let (network, caller) = (network.clone(), Caller { namespace: caller.namespace, ip: caller.ip });
         runtime::engine::Network {
             send: Arc::new(move |request| {
@@ -155,7 +154,11 @@ fn remote(identity: &Identity) -> client::http::Config {
     }
 }
 
-fn client_config(ca: &CertificateDer<'static>, pair: &(String, String), alpn: &[&[u8]]) -> Result<rustls::ClientConfig> {
+fn client_config(
+    ca: &CertificateDer<'static>,
+    pair: &(String, String),
+    alpn: &[&[u8]],
+) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(ca.clone())?;
     let (chain, key) = parse(pair)?;
@@ -170,7 +173,8 @@ fn server_config(ca: &CertificateDer<'static>, pair: &(String, String)) -> Resul
     let mut roots = rustls::RootCertStore::empty();
     roots.add(ca.clone())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
     let (chain, key) = parse(pair)?;
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = config.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
@@ -218,7 +222,12 @@ fn taints(wanted: &[String]) -> Result<Vec<api::view::Taint>> {
         if key.is_empty() || !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
             bail!("--register-with-taints {text:?} is not of the form key=value:NoSchedule");
         }
-        Ok(api::view::Taint { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned(), time_added: None })
+        Ok(api::view::Taint {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            effect: effect.to_owned(),
+            time_added: None,
+        })
     };
     wanted.iter().map(parse).collect()
 }

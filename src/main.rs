@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod folder;
 mod host;
+mod join;
 mod log;
 mod remote;
 mod services;
@@ -42,6 +43,7 @@ async fn run(command: &Command) -> Result<()> {
     match command {
         Command::Up(args) => up::up(args).await,
         Command::Server(args) => up::server(args).await,
+        Command::Node(args) => join::node(args).await,
         Command::Token(args) => command::token::run(args).await,
         Command::Image(args) => command::image::run(args).await,
         Command::Apply(args) => command::apply::run(args).await,

@@ -34,7 +34,8 @@ pub(crate) struct Answer {
 impl Remote {
     pub(crate) async fn open(access: &Access) -> Result<Remote> {
         let path = kubeconfig(access)?;
-        let file = Kubeconfig::read_from(&path).with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
+        let file =
+            Kubeconfig::read_from(&path).with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
         let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
         let config = config.with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
         let ca_pem = config.root_cert.as_ref().and_then(|certificates| certificates.first()).map(|der| pem(der));
@@ -44,7 +45,13 @@ impl Remote {
     }
 
     /// One request, whatever its status.
-    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Result<Answer> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -114,7 +121,9 @@ impl Answer {
         let tree: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let kubernetes = tree["message"].as_str();
         let registry = tree["errors"][0]["message"].as_str();
-        let text = kubernetes.or(registry).map_or_else(|| String::from_utf8_lossy(&self.body).trim().to_owned(), str::to_owned);
+        let text = kubernetes
+            .or(registry)
+            .map_or_else(|| String::from_utf8_lossy(&self.body).trim().to_owned(), str::to_owned);
         Err(anyhow!("the server refused ({}): {text}", self.status.as_u16()))
     }
 

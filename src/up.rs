@@ -77,7 +77,8 @@ fn ready(control: &ControlPlane) -> Result<()> {
 
 /// Waits for SIGINT or SIGTERM.
 pub(crate) async fn signalled() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

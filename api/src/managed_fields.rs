@@ -124,7 +124,8 @@ pub fn apply(
 
 /// What an apply body may not say.
 fn check(config: &Tree, writer: Writer<'_>) -> Result<(), Rejected> {
-    let has_managed = config.get("metadata").and_then(|meta| meta.get("managedFields")).is_some_and(|all| !all.is_null());
+    let has_managed =
+        config.get("metadata").and_then(|meta| meta.get("managedFields")).is_some_and(|all| !all.is_null());
     if has_managed {
         return Err(Rejected::bad_request("metadata.managedFields must be nil"));
     }
@@ -140,8 +141,11 @@ fn check(config: &Tree, writer: Writer<'_>) -> Result<(), Rejected> {
 fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -> Result<(), Rejected> {
     let mut touched = changed.modified.clone();
     touched.join(&changed.added);
-    let clashes: Vec<(&Entry, Vec<String>)> =
-        entries.iter().map(|entry| (entry, entry.set.common(&touched).paths())).filter(|(_, paths)| !paths.is_empty()).collect();
+    let clashes: Vec<(&Entry, Vec<String>)> = entries
+        .iter()
+        .map(|entry| (entry, entry.set.common(&touched).paths()))
+        .filter(|(_, paths)| !paths.is_empty())
+        .collect();
     if !force && !clashes.is_empty() {
         return Err(conflict(&clashes));
     }
@@ -166,7 +170,8 @@ fn conflict(clashes: &[(&Entry, Vec<String>)]) -> Rejected {
     let message = match causes.as_slice() {
         [only] => format!("Apply failed with 1 conflict: {}: {}", only.message, only.field),
         all => {
-            let lines = told.iter().map(|(manager, paths)| format!("conflicts with {manager}:\n- {}", paths.join("\n- ")));
+            let lines =
+                told.iter().map(|(manager, paths)| format!("conflicts with {manager}:\n- {}", paths.join("\n- ")));
             format!("Apply failed with {} conflicts: {}", all.len(), lines.collect::<Vec<_>>().join("\n"))
         }
     };
@@ -271,9 +276,8 @@ fn out_of_reach(kind: &Kind, subresource: &str) -> Option<&'static str> {
 }
 
 fn take_apply(entries: &mut Vec<Entry>, writer: Writer<'_>) -> Option<Entry> {
-    let is_own = |entry: &Entry| {
-        entry.is_apply && entry.manager == writer.manager && entry.subresource == writer.subresource
-    };
+    let is_own =
+        |entry: &Entry| entry.is_apply && entry.manager == writer.manager && entry.subresource == writer.subresource;
     entries.iter().position(is_own).map(|at| entries.remove(at))
 }
 

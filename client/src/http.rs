@@ -47,7 +47,10 @@ pub enum Credentials {
     Anonymous,
     Token(String),
     /// PEM, chain and private key.
-    Certificate { chain_pem: String, key_pem: String },
+    Certificate {
+        chain_pem: String,
+        key_pem: String,
+    },
 }
 
 /// A configuration that cannot work.

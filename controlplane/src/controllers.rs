@@ -110,11 +110,8 @@ impl<V> Watched<V> {
 }
 
 /// Sleeps until the queue's next key is due.
-async fn due<K: Ord + Clone + std::hash::Hash + Eq>(queue: &Queue<K>) {
-    match queue.next_at() {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => tokio::time::sleep(LONG).await,
-    }
+fn due(queue: &Queue<Key>) -> tokio::time::Sleep {
+    tokio::time::sleep_until(queue.next_at().unwrap_or_else(|| Instant::now() + LONG))
 }
 
 /// After a try: done, or again later.
@@ -134,7 +131,12 @@ fn settle(queue: &mut Queue<Key>, key: &Key, what: &'static str, outcome: Result
 }
 
 /// Puts a part of `status` in place.
-pub(crate) async fn patch_status(cluster: &Handle, resource: &Resource, key: &Key, status: Tree) -> Result<Arc<Object>, Error> {
+pub(crate) async fn patch_status(
+    cluster: &Handle,
+    resource: &Resource,
+    key: &Key,
+    status: Tree,
+) -> Result<Arc<Object>, Error> {
     let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: Some("status") };
     cluster.patch(target, Patch::Merge(json!({ "status": status })), WriteOptions::by("coracle-controllers")).await
 }

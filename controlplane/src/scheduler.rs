@@ -76,7 +76,11 @@ impl Scheduler {
             Some(pod) => {
                 self.forget(key);
                 let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-                if ended || pod.spec.node_name.is_empty() { self.freed(key) } else { self.snapshot.put_pod(key, pod, &pod.spec.node_name) }
+                if ended || pod.spec.node_name.is_empty() {
+                    self.freed(key)
+                } else {
+                    self.snapshot.put_pod(key, pod, &pod.spec.node_name)
+                }
             }
             None => {
                 self.forget(key);
@@ -154,7 +158,10 @@ impl Scheduler {
 fn is_waiting(pod: &Pod) -> bool {
     let ours = pod.spec.scheduler_name == NAME || pod.spec.scheduler_name.is_empty();
     let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    ours && pod.spec.node_name.is_empty() && pod.metadata.deletion_timestamp.is_none() && !ended && pod.spec.scheduling_gates.is_empty()
+    ours && pod.spec.node_name.is_empty()
+        && pod.metadata.deletion_timestamp.is_none()
+        && !ended
+        && pod.spec.scheduling_gates.is_empty()
 }
 
 async fn bind(cluster: Handle, key: Key, uid: String, node: String) -> Bound {

@@ -59,10 +59,10 @@ impl Images {
     /// `embedded`: how the API server is reached; `None` leaves only hosts' registries.
     pub fn open(dir: PathBuf, embedded: Option<Config>) -> Result<Images, Error> {
         let store = Store::open(dir.clone()).map_err(|source| Error::Disk { path: dir, source })?;
-        let embedded = embedded.map(Plain::new).transpose().map_err(|error| Error::Pull {
-            reference: "the embedded registry".to_owned(),
-            why: error.to_string(),
-        })?;
+        let embedded = embedded
+            .map(Plain::new)
+            .transpose()
+            .map_err(|error| Error::Pull { reference: "the embedded registry".to_owned(), why: error.to_string() })?;
         Ok(Images { store: Arc::new(store), embedded, pulls: Arc::default() })
     }
 

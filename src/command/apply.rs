@@ -60,8 +60,10 @@ fn documents(file: &Path) -> Result<Vec<Value>> {
     }
     let mut objects = Vec::new();
     for document in serde_yaml::Deserializer::from_str(&text) {
-        let object = Value::deserialize(document).with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
-        match object["items"].as_array().filter(|_| object["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))) {
+        let object =
+            Value::deserialize(document).with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
+        match object["items"].as_array().filter(|_| object["kind"].as_str().is_some_and(|kind| kind.ends_with("List")))
+        {
             Some(items) => objects.extend(items.iter().cloned()),
             None if object.is_null() => {}
             None => objects.push(object),
@@ -126,7 +128,8 @@ fn progress(deployment: &Value) -> (String, bool) {
     }
     let (updated, available) = (number(&status["updatedReplicas"]), number(&status["availableReplicas"]));
     let done = updated >= wanted && available >= wanted && number(&status["replicas"]) <= wanted;
-    let bar: String = (0..wanted.min(20)).map(|pod| if pod * wanted < available * wanted.min(20) { '#' } else { '.' }).collect();
+    let bar: String =
+        (0..wanted.min(20)).map(|pod| if pod * wanted < available * wanted.min(20) { '#' } else { '.' }).collect();
     (format!("[{bar}] {available} of {wanted} available"), done)
 }
 
@@ -138,8 +141,10 @@ mod tests {
     #[test]
     fn a_rollout_is_done_when_the_new_pods_alone_are_there() {
         let at = |replicas: i64, updated: i64, available: i64| {
-            progress(&json!({"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {"observedGeneration": 2,
-                "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available}}))
+            progress(
+                &json!({"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {"observedGeneration": 2,
+                "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available}}),
+            )
         };
         assert_eq!(at(3, 1, 1), ("[#..] 1 of 3 available".to_owned(), false));
         assert!(!at(4, 3, 3).1, "an old pod is left");

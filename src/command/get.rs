@@ -59,7 +59,8 @@ fn names_of(answers: &[Value], kind: &api::kinds::Kind) -> String {
         None => vec![answer],
     });
     let group = if kind.group().is_empty() { String::new() } else { format!(".{}", kind.group()) };
-    let line = |item: &Value| format!("{}{group}/{}\n", kind.singular, item["metadata"]["name"].as_str().unwrap_or_default());
+    let line =
+        |item: &Value| format!("{}{group}/{}\n", kind.singular, item["metadata"]["name"].as_str().unwrap_or_default());
     items.map(line).collect()
 }
 

@@ -35,7 +35,8 @@ pub(crate) async fn run(command: &Token) -> Result<()> {
 
 async fn create(remote: &Remote, expires: Option<SystemTime>, description: &str) -> Result<String> {
     let ca = remote.ca_pem.as_deref().context("the kubeconfig names no certificate authority to pin")?;
-    let pin = controlplane::pki::certificate::spki_pin(ca).context("the kubeconfig's certificate authority is malformed")?;
+    let pin =
+        controlplane::pki::certificate::spki_pin(ca).context("the kubeconfig's certificate authority is malformed")?;
     let (id, secret) = (random(ID_CHARS), random(SECRET_CHARS));
     let mut data = json!({
         "token-id": id,
@@ -51,7 +52,8 @@ async fn create(remote: &Remote, expires: Option<SystemTime>, description: &str)
         data["description"] = description.into();
     }
     let name = format!("bootstrap-token-{id}");
-    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": KIND, "stringData": data});
+    let object =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": KIND, "stringData": data});
     remote.json(Method::POST, SECRETS, JSON, Some(&object)).await?;
     Ok(format!("{id}.{secret}::{pin}"))
 }

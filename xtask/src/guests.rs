@@ -8,7 +8,7 @@ const COMPONENTS: &str = "wasm32-wasip2";
 const CORE_MODULES: &str = "wasm32-wasip1";
 
 /// Guests that are core modules of WASI preview 1; all others are components.
-const CORE_GUESTS: &[&str] = &["core"];
+const CORE_GUESTS: &[&str] = &["preview1"];
 
 /// Builds every guest into `guests/NAME.wasm` of the build folder; that folder.
 pub(crate) fn build() -> Result<PathBuf> {

@@ -51,7 +51,9 @@ impl Shape {
     /// The shape below a step.
     pub(super) fn below(self, step: &Step) -> Shape {
         match (self, step) {
-            (Shape::Struct(Some(schema)), Step::Field(name)) => schema.field(name).map_or(Shape::Struct(None), Shape::of),
+            (Shape::Struct(Some(schema)), Step::Field(name)) => {
+                schema.field(name).map_or(Shape::Struct(None), Shape::of)
+            }
             (Shape::Struct(None), _) => Shape::Struct(None),
             (Shape::Map(field) | Shape::Keyed(field), _) => Shape::element(field),
             _ => Shape::Atomic,
@@ -91,7 +93,8 @@ fn key(field: &'static Field, element: &Tree) -> Step {
         _ => None,
     };
     let value = |name: &&'static str| {
-        let value: Option<Tree> = element.get(*name).filter(|value| !value.is_null()).cloned().or_else(|| default(name));
+        let value: Option<Tree> =
+            element.get(*name).filter(|value| !value.is_null()).cloned().or_else(|| default(name));
         value.map(|value| (*name, value))
     };
     let keys: BTreeMap<&str, Tree> = names.iter().filter_map(value).collect();

@@ -259,18 +259,23 @@ mod tests {
             "items":[{"metadata":{"name":"a"}},{"kind":"Pod","apiVersion":"v1","metadata":{"name":"b"}},{}]}"#,
         );
         let list = list(&body).unwrap();
-        let told: Vec<_> = list.items.iter().map(|one| (&*one.head().kind, &*one.head().api_version, one.name())).collect();
+        let told: Vec<_> =
+            list.items.iter().map(|one| (&*one.head().kind, &*one.head().api_version, one.name())).collect();
         assert_eq!(told, [("Pod", "v1", "a"), ("Pod", "v1", "b"), ("Pod", "v1", "")]);
         assert_eq!((list.revision, list.next.as_deref()), (9, Some("c")));
     }
 
     #[test]
     fn watch_lines() {
-        let mut buffer = BytesMut::from("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"3\"}}}\n{\"ty");
+        let mut buffer =
+            BytesMut::from("{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"3\"}}}\n{\"ty");
         let line = take_line(&mut buffer).unwrap();
         assert!(matches!(event(&line).unwrap(), Event::Added(object) if object.revision() == 3));
         assert!(take_line(&mut buffer).is_none());
-        let gone = Bytes::from(json!({ "type": "ERROR", "object": Rejected::new(api::rejected::Reason::Expired, "old").status() }).to_string());
+        let gone = Bytes::from(
+            json!({ "type": "ERROR", "object": Rejected::new(api::rejected::Reason::Expired, "old").status() })
+                .to_string(),
+        );
         assert!(event(&gone).unwrap_err().is_expired());
         let mark = Bytes::from_static(
             br#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"5","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,

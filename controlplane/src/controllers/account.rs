@@ -14,7 +14,8 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 pub(super) async fn run(config: Config) {
     let cluster = &config.cluster;
     let mut namespaces: Watched<Owned> = Watched::new(cluster, &NAMESPACES, |object| object.read().ok());
-    let mut accounts: Watched<()> = Watched::new(cluster, &SERVICE_ACCOUNTS, |object| (object.name() == ACCOUNT).then_some(()));
+    let mut accounts: Watched<()> =
+        Watched::new(cluster, &SERVICE_ACCOUNTS, |object| (object.name() == ACCOUNT).then_some(()));
     let mut maps: Watched<()> = Watched::new(cluster, &CONFIG_MAPS, |object| (object.name() == ROOT_CA).then_some(()));
     let mut queue: Queue<Key> = Queue::new();
     loop {

@@ -35,8 +35,12 @@ fn plan(request: &Tree) -> Step {
     let is_in = |group: &str| edit::list(request, &["spec", "groups"]).iter().any(|known| known == group);
     let is_node = user.starts_with("system:node:") && is_in("system:nodes");
     match edit::text(request, &["spec", "signerName"]) {
-        NODE_CLIENT if is_in("system:bootstrappers") => Step::Approve("Auto approving kubelet client certificate after SubjectAccessReview."),
-        NODE_CLIENT if is_node => Step::Approve("Auto approving self kubelet client certificate after SubjectAccessReview."),
+        NODE_CLIENT if is_in("system:bootstrappers") => {
+            Step::Approve("Auto approving kubelet client certificate after SubjectAccessReview.")
+        }
+        NODE_CLIENT if is_node => {
+            Step::Approve("Auto approving self kubelet client certificate after SubjectAccessReview.")
+        }
         NODE_SERVING if is_node => Step::Approve("Auto approving the serving certificate of a node for itself."),
         _ => Step::Nothing,
     }
@@ -66,19 +70,27 @@ async fn sync(config: &Config, key: &Key, request: &Tree) -> Result<(), Error> {
     let subresource = match plan(request) {
         Step::Nothing => return Ok(()),
         Step::Approve(message) => {
-            edit::push(&mut tree, &["status", "conditions"], json!({
-                "type": "Approved", "status": "True", "reason": "AutoApproved", "message": message,
-                "lastUpdateTime": now, "lastTransitionTime": now,
-            }));
+            edit::push(
+                &mut tree,
+                &["status", "conditions"],
+                json!({
+                    "type": "Approved", "status": "True", "reason": "AutoApproved", "message": message,
+                    "lastUpdateTime": now, "lastTransitionTime": now,
+                }),
+            );
             "approval"
         }
         Step::Sign => {
             match certificate(config, request) {
                 Ok(pem) => edit::set(&mut tree, &["status", "certificate"], STANDARD.encode(pem)),
-                Err(message) => edit::push(&mut tree, &["status", "conditions"], json!({
-                    "type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": message,
-                    "lastUpdateTime": now, "lastTransitionTime": now,
-                })),
+                Err(message) => edit::push(
+                    &mut tree,
+                    &["status", "conditions"],
+                    json!({
+                        "type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": message,
+                        "lastUpdateTime": now, "lastTransitionTime": now,
+                    }),
+                ),
             }
             "status"
         }

@@ -1,11 +1,11 @@
 //! Deployments: one ReplicaSet for each version of the template, and the way from one to the next.
 
 use super::{Config, Watched, due, or_null, owner, patch, patch_status, settle};
+use api::Tree;
 use api::object::edit;
 use api::resource::{DEPLOYMENTS, REPLICA_SETS};
 use api::time::{self, SignedDuration, Timestamp};
 use api::view::{Condition, Deployment, DeploymentStatus, ReplicaSet};
-use api::Tree;
 use client::{DeleteOptions, Error, Key, Propagation, Queue, Target, WriteOptions};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -161,7 +161,12 @@ fn history(plan: &mut Plan, deployment: &Deployment, old: &[Version<'_>]) {
 }
 
 /// The status that the sets add up to.
-fn status(deployment: &Deployment, versions: &[Version<'_>], new: Option<Version<'_>>, now: Timestamp) -> DeploymentStatus {
+fn status(
+    deployment: &Deployment,
+    versions: &[Version<'_>],
+    new: Option<Version<'_>>,
+    now: Timestamp,
+) -> DeploymentStatus {
     let sum = |of: fn(&ReplicaSet) -> i32| versions.iter().map(|version| of(version.set)).sum::<i32>();
     let replicas = sum(|set| set.status.replicas);
     let available = sum(|set| set.status.available_replicas);
@@ -205,7 +210,9 @@ fn progress(deployment: &Deployment, new: Option<Version<'_>>, status: &mut Depl
         ("Unknown", "DeploymentPaused", "Deployment is paused".to_owned())
     } else if known.is_none() || new.is_none() {
         ("True", "NewReplicaSetCreated", format!("Created new replica set \"{name}\""))
-    } else if moved || known.is_some_and(|known| known.reason == "NewReplicaSetAvailable" || known.reason == "DeploymentPaused") {
+    } else if moved
+        || known.is_some_and(|known| known.reason == "NewReplicaSetAvailable" || known.reason == "DeploymentPaused")
+    {
         ("True", "ReplicaSetUpdated", format!("ReplicaSet \"{name}\" is progressing."))
     } else if late {
         ("False", "ProgressDeadlineExceeded", format!("ReplicaSet \"{name}\" has timed out progressing."))
@@ -213,7 +220,8 @@ fn progress(deployment: &Deployment, new: Option<Version<'_>>, status: &mut Depl
         return;
     };
     set_condition(&mut status.conditions, "Progressing", is, reason, message, now);
-    if moved && !done
+    if moved
+        && !done
         && let Some(condition) = status.conditions.iter_mut().find(|condition| condition.kind == "Progressing")
     {
         condition.last_update_time = Some(now);
@@ -260,7 +268,11 @@ fn conditions(all: &[Condition]) -> Tree {
 /// The name part that a template's content gives, without vowels.
 fn hash(template: &Tree, collisions: i32) -> String {
     let digest = Sha256::digest(format!("{template}{collisions}"));
-    digest.iter().take(HASH_CHARS).map(|byte| char::from(HASH_ALPHABET[usize::from(*byte) % HASH_ALPHABET.len()])).collect()
+    digest
+        .iter()
+        .take(HASH_CHARS)
+        .map(|byte| char::from(HASH_ALPHABET[usize::from(*byte) % HASH_ALPHABET.len()]))
+        .collect()
 }
 
 /// A set's template, without the label that tells the sets apart.
@@ -332,7 +344,8 @@ impl Controller {
             self.sets.wrote(&written);
         }
         for set in &plan.delete {
-            let target = Target { resource: &REPLICA_SETS, namespace: set.namespace(), name: &set.name, subresource: None };
+            let target =
+                Target { resource: &REPLICA_SETS, namespace: set.namespace(), name: &set.name, subresource: None };
             let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
             self.config.cluster.delete(target, options).await?;
         }

@@ -275,15 +275,15 @@ impl Controller {
         let cluster = &self.config.cluster;
         let at = |name| Target { resource: &ENDPOINT_SLICES, namespace: key.namespace(), name, subresource: None };
         let by = || WriteOptions::by("endpointslice-controller");
-        for (slice, tree) in plan.update {
-            let written = cluster.update(at(&slice.name), tree, by()).await?;
+        for (slice, tree) in &plan.update {
+            let written = cluster.update(at(&slice.name), tree.clone(), by()).await?;
             self.slices.wrote(&written);
         }
-        for tree in plan.create {
+        for tree in plan.create.clone() {
             let written = cluster.create(at(""), tree, by()).await?;
             self.slices.wrote(&written);
         }
-        for slice in plan.delete {
+        for slice in &plan.delete {
             match cluster.delete(at(&slice.name), DeleteOptions::default()).await {
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}
@@ -335,14 +335,21 @@ mod tests {
 
     #[test]
     fn a_change_of_one_pod_changes_one_slice() {
-        let pods: Vec<Pod> = (0..150).map(|index| pod(&format!("p{index:03}"), &format!("10.64.0.{index}"), true)).collect();
+        let pods: Vec<Pod> =
+            (0..150).map(|index| pod(&format!("p{index:03}"), &format!("10.64.0.{index}"), true)).collect();
         let all: Vec<&Pod> = pods.iter().collect();
         let first = plan(&service(), &endpoints(&service(), &all), &[]);
-        let sizes: Vec<usize> = first.create.iter().map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len)).collect();
+        let sizes: Vec<usize> =
+            first.create.iter().map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len)).collect();
         assert_eq!(sizes, [100, 50]);
-        let slices: Vec<(Key, Arc<Object>)> = first.create.iter().enumerate().map(|(index, tree)| {
-            (Key::new("a", &index.to_string()), Arc::new(Object::from_tree(tree).expect("an object")))
-        }).collect();
+        let slices: Vec<(Key, Arc<Object>)> = first
+            .create
+            .iter()
+            .enumerate()
+            .map(|(index, tree)| {
+                (Key::new("a", &index.to_string()), Arc::new(Object::from_tree(tree).expect("an object")))
+            })
+            .collect();
         let fewer: Vec<&Pod> = all.iter().skip(1).copied().collect();
         let second = plan(&service(), &endpoints(&service(), &fewer), &slices);
         assert_eq!((second.create.len(), second.update.len(), second.delete.len()), (0, 1, 0));

@@ -41,9 +41,15 @@ struct Graph {
 enum Step {
     Delete(String),
     /// The owner reference to the uid goes.
-    Orphan { uid: String, owner: String },
+    Orphan {
+        uid: String,
+        owner: String,
+    },
     /// The finalizer goes from the object.
-    Release { uid: String, finalizer: &'static str },
+    Release {
+        uid: String,
+        finalizer: &'static str,
+    },
 }
 
 // === impl Graph ===
@@ -179,7 +185,7 @@ pub(super) async fn run(config: Config) {
 /// Steps of one batch, some at a time; one that fails is tried again a while later.
 async fn perform(config: &Config, graph: &Graph, steps: Vec<Step>) {
     const IN_FLIGHT_MAX: usize = 32;
-    let work = futures::stream::iter(steps).map(|step| async {
+    let work = futures::stream::iter(steps).map(|step| async move {
         if let Err(error) = one(config, graph, &step).await {
             tracing::debug!(?step, %error, "garbage stays for now");
             tokio::time::sleep(RETRY).await;
@@ -195,7 +201,8 @@ async fn one(config: &Config, graph: &Graph, step: &Step) -> Result<(), Error> {
     let (Step::Delete(uid) | Step::Orphan { uid, .. } | Step::Release { uid, .. }) = step;
     let Some(node) = graph.nodes.get(uid) else { return Ok(()) };
     let cluster = &config.cluster;
-    let target = Target { resource: &node.resource, namespace: node.key.namespace(), name: &node.key.name, subresource: None };
+    let target =
+        Target { resource: &node.resource, namespace: node.key.namespace(), name: &node.key.name, subresource: None };
     let done = match step {
         Step::Delete(_) => {
             let live = match cluster.get(target).await {
@@ -209,12 +216,23 @@ async fn one(config: &Config, graph: &Graph, step: &Step) -> Result<(), Error> {
             }
             let foreground = node.finalizers.iter().any(|known| known == FOREGROUND);
             let propagation = if foreground { Propagation::Foreground } else { Propagation::Background };
-            let options = DeleteOptions { uid: Some(uid.clone()), propagation: Some(propagation), ..DeleteOptions::default() };
+            let options =
+                DeleteOptions { uid: Some(uid.clone()), propagation: Some(propagation), ..DeleteOptions::default() };
             cluster.delete(target, options).await.map(|_| ())
         }
         Step::Orphan { owner, .. } => {
-            let kept: Vec<_> = cluster.get(target).await?.head().owners.iter().filter(|one| *one.uid != **owner).map(reference).collect();
-            patch(cluster, &node.resource, &node.key, json!({ "metadata": { "ownerReferences": kept } })).await.map(|_| ())
+            let kept: Vec<_> = cluster
+                .get(target)
+                .await?
+                .head()
+                .owners
+                .iter()
+                .filter(|one| *one.uid != **owner)
+                .map(reference)
+                .collect();
+            patch(cluster, &node.resource, &node.key, json!({ "metadata": { "ownerReferences": kept } }))
+                .await
+                .map(|_| ())
         }
         Step::Release { finalizer, .. } => {
             let kept: Vec<&String> = node.finalizers.iter().filter(|known| known != finalizer).collect();
@@ -278,7 +296,6 @@ fn parse(object: &Object) -> (String, Node) {
     };
     (object.uid().to_owned(), node)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,11 @@
 //! Jobs: pods that run to their end, as often as it takes.
 
 use super::{Config, Watched, due, owner, patch_status, pod_from, settle};
+use api::Tree;
 use api::object::edit;
 use api::resource::{JOBS, PODS};
 use api::time::{self, Timestamp};
 use api::view::Pod;
-use api::Tree;
 use client::{DeleteOptions, Error, Key, Queue, Target, WriteOptions};
 use serde_json::json;
 use tokio::time::Instant;
@@ -24,7 +24,8 @@ fn plan(job: &Tree, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let (succeeded, failed) = (count(of("Succeeded")), count(of("Failed")));
     let is_running = |pod: &Pod| !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    let running: Vec<_> = pods.iter().filter(|(_, pod)| is_running(pod) && pod.metadata.deletion_timestamp.is_none()).collect();
+    let running: Vec<_> =
+        pods.iter().filter(|(_, pod)| is_running(pod) && pod.metadata.deletion_timestamp.is_none()).collect();
     let ready = running.iter().filter(|(_, pod)| super::replica_set::ready_since(pod).is_some()).count();
     let completions = edit::integer(job, &["spec", "completions"]);
     let parallelism = edit::integer(job, &["spec", "parallelism"]).unwrap_or(1);
@@ -37,7 +38,13 @@ fn plan(job: &Tree, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
         let is_done = completions.map_or(succeeded > 0 && running.is_empty(), |wanted| succeeded >= wanted);
         let at = time::seconds(now);
         if is_done {
-            push(&mut status, "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods", &at);
+            push(
+                &mut status,
+                "SuccessCriteriaMet",
+                "CompletionsReached",
+                "Reached expected number of succeeded pods",
+                &at,
+            );
             push(&mut status, "Complete", "CompletionsReached", "Reached expected number of succeeded pods", &at);
             edit::set(&mut status, &["completionTime"], at);
         } else if failed + restarts > limit {
@@ -54,7 +61,9 @@ fn plan(job: &Tree, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
             edit::set(&mut status, &["startTime"], time::seconds(now));
         }
     }
-    for (key, number) in [("active", count(running.len())), ("succeeded", succeeded), ("failed", failed), ("ready", count(ready))] {
+    for (key, number) in
+        [("active", count(running.len())), ("succeeded", succeeded), ("failed", failed), ("ready", count(ready))]
+    {
         let zero = number == 0 && key != "ready";
         edit::set(&mut status, &[key], if zero { Tree::Null } else { number.into() });
     }

@@ -35,7 +35,8 @@ pub(super) async fn run(config: Config) {
 async fn empty(config: &Config, namespace: &str) -> Result<usize, Error> {
     let cluster = &config.cluster;
     let mut left = 0;
-    let kinds = api::kinds::builtin().iter().filter(|kind| kind.namespaced && kind.has_verb("list") && kind.has_verb("delete"));
+    let kinds =
+        api::kinds::builtin().iter().filter(|kind| kind.namespaced && kind.has_verb("list") && kind.has_verb("delete"));
     for kind in kinds {
         let found = cluster.list(&kind.resource, Some(namespace), ListOptions::default()).await?;
         for object in &found.items {

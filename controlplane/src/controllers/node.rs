@@ -147,7 +147,8 @@ impl Controller {
         }
         let mut ready = node.condition("Ready").map(|ready| ready.status.clone());
         let heard = self.heard.get(&*key.name).map_or(self.started, |(_, at)| *at).max(node_born(&node));
-        let silent = now.duration_since(heard) > SignedDuration::try_from(self.config.node_grace).unwrap_or(SignedDuration::MAX);
+        let silent =
+            now.duration_since(heard) > SignedDuration::try_from(self.config.node_grace).unwrap_or(SignedDuration::MAX);
         if silent && ready.as_deref() != Some("Unknown") {
             self.mark_unknown(key, &node, now).await?;
             ready = Some("Unknown".to_owned());
@@ -241,7 +242,8 @@ impl Controller {
             let unbound_end = pod.spec.node_name.is_empty() && pod.metadata.deletion_timestamp.is_some();
             (!pod.spec.node_name.is_empty() && !exists(&pod.spec.node_name)) || unbound_end
         });
-        let keys: Vec<(Key, String)> = orphans.map(|(key, entry)| (key.clone(), entry.value.metadata.uid.clone())).collect();
+        let keys: Vec<(Key, String)> =
+            orphans.map(|(key, entry)| (key.clone(), entry.value.metadata.uid.clone())).collect();
         for (key, uid) in keys {
             let target = Target::namespaced(&PODS, &key.namespace, &key.name);
             let options = DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid), ..DeleteOptions::default() };
@@ -295,7 +297,10 @@ mod tests {
         let own = Taint { key: "site".into(), effect: "NoSchedule".into(), ..Taint::default() };
         node.spec.taints = vec![own.clone()];
         let unknown = retainted(&node, Some("Unknown"), now).expect("two are missing");
-        assert_eq!(unknown.iter().map(|taint| taint.key.as_str()).collect::<Vec<_>>(), ["site", UNREACHABLE, UNREACHABLE]);
+        assert_eq!(
+            unknown.iter().map(|taint| taint.key.as_str()).collect::<Vec<_>>(),
+            ["site", UNREACHABLE, UNREACHABLE]
+        );
         node.spec.taints = unknown;
         assert_eq!(retainted(&node, Some("Unknown"), now), None);
         assert_eq!(retainted(&node, Some("True"), now), Some(vec![own]));
@@ -303,10 +308,20 @@ mod tests {
 
     #[test]
     fn a_pod_stays_as_long_as_it_tolerates() {
-        let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), time_added: Some(at("2026-01-01T00:00:00Z")), ..Taint::default() };
+        let taint = Taint {
+            key: UNREACHABLE.into(),
+            effect: "NoExecute".into(),
+            time_added: Some(at("2026-01-01T00:00:00Z")),
+            ..Taint::default()
+        };
         let mut pod = Pod::default();
         assert_eq!(leaves_at(&pod, std::slice::from_ref(&taint)), Some(at("2026-01-01T00:00:00Z")));
-        let toleration = Toleration { key: UNREACHABLE.into(), operator: "Exists".into(), toleration_seconds: Some(300), ..Toleration::default() };
+        let toleration = Toleration {
+            key: UNREACHABLE.into(),
+            operator: "Exists".into(),
+            toleration_seconds: Some(300),
+            ..Toleration::default()
+        };
         pod.spec.tolerations = vec![toleration.clone()];
         assert_eq!(leaves_at(&pod, std::slice::from_ref(&taint)), Some(at("2026-01-01T00:05:00Z")));
         pod.spec.tolerations = vec![Toleration { toleration_seconds: None, ..toleration }];

@@ -5,7 +5,7 @@ use api::resource::{PODS, REPLICA_SETS};
 use api::time::{SignedDuration, Timestamp};
 use api::view::{Pod, ReplicaSet, ReplicaSetStatus};
 use client::{DeleteOptions, Error, Key, Queue, Target, WriteOptions};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use serde_json::json;
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -153,11 +153,10 @@ impl Controller {
         let pod = pod_from(&set.spec.template, &key.namespace, &meta.name, owner);
         let cluster = &self.config.cluster;
         let target = Target { resource: &PODS, namespace: key.namespace(), name: "", subresource: None };
-        let made: Vec<_> = stream::iter(0..count)
+        let calls: Vec<_> = (0..count)
             .map(|_| cluster.create(target, pod.clone(), WriteOptions::by("replicaset-controller")))
-            .buffer_unordered(IN_FLIGHT_MAX)
-            .collect()
-            .await;
+            .collect();
+        let made: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT_MAX).collect().await;
         let mut failed = None;
         for result in made {
             match result {
@@ -169,17 +168,20 @@ impl Controller {
     }
 
     async fn unmake(&mut self, keys: &[Key]) -> Result<(), Error> {
-        let cluster = &self.config.cluster;
-        let uid = |key: &Key| self.pods.cache.value(key).map(|pod| pod.metadata.uid.clone());
-        let deleted: Vec<_> = stream::iter(keys.iter().map(|key| (key, uid(key))))
-            .map(|(key, uid)| async move {
+        let mut calls = Vec::new();
+        for key in keys {
+            let cluster = self.config.cluster.clone();
+            let uid = self.pods.cache.value(key).map(|pod| pod.metadata.uid.clone());
+            let key = key.clone();
+            let call = async move {
                 let target = Target { resource: &PODS, namespace: key.namespace(), name: &key.name, subresource: None };
                 let options = DeleteOptions { uid: uid.clone(), ..DeleteOptions::default() };
-                (uid, cluster.delete(target, options).await)
-            })
-            .buffer_unordered(IN_FLIGHT_MAX)
-            .collect()
-            .await;
+                let result = cluster.delete(target, options).await;
+                (uid, result)
+            };
+            calls.push(call.boxed());
+        }
+        let deleted: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT_MAX).collect().await;
         for (uid, result) in deleted {
             match result {
                 Ok(Some(pod)) => self.pods.wrote(&pod),
@@ -213,7 +215,12 @@ mod tests {
     fn what_is_missing_is_made_and_what_is_too_much_goes_least_useful_first() {
         let now = "2026-01-01T00:01:00Z".parse().expect("a time");
         assert_eq!(plan(&set(3), &[], now).create, 3);
-        let pods = [pod("n", "Running", true), pod("n", "Pending", false), pod("", "Pending", false), pod("n", "Failed", false)];
+        let pods = [
+            pod("n", "Running", true),
+            pod("n", "Pending", false),
+            pod("", "Pending", false),
+            pod("n", "Failed", false),
+        ];
         let keys: Vec<Key> = (0..4).map(|index| Key::new("a", &index.to_string())).collect();
         let pods: Vec<_> = keys.iter().zip(&pods).collect();
         let plan_down = plan(&set(1), &pods, now);

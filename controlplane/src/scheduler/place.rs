@@ -140,7 +140,8 @@ impl Host {
     /// Everything that speaks against the node; nothing means that the pod fits.
     fn refuses(&self, pod: &Pod, name: &str, wanted: &Amounts) -> Vec<String> {
         let tolerates = |taint: &Taint| pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint));
-        let cordon = Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
+        let cordon =
+            Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
         if self.unschedulable && !tolerates(&cordon) {
             return vec!["node(s) were unschedulable".to_owned()];
         }
@@ -174,7 +175,8 @@ impl Host {
         let selected = pod.spec.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value));
         let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let required = affinity.and_then(|affinity| affinity.required.as_ref());
-        selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| self.meets(term, name)))
+        selected
+            && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| self.meets(term, name)))
     }
 
     fn meets(&self, term: &NodeSelectorTerm, name: &str) -> bool {
@@ -187,7 +189,11 @@ impl Host {
     /// Room left, distance from the pod's siblings, and what the pod prefers.
     fn score(&self, pod: &Pod, name: &str, wanted: &Amounts, owner: &str, crowd: usize) -> i64 {
         let free = |used: i128, wanted: i128, all: i128| {
-            if all == 0 { 0 } else { i64::try_from((all - used - wanted).max(0) * i128::from(SCORE_MAX) / all).unwrap_or(0) }
+            if all == 0 {
+                0
+            } else {
+                i64::try_from((all - used - wanted).max(0) * i128::from(SCORE_MAX) / all).unwrap_or(0)
+            }
         };
         let least = (free(self.used.cpu, wanted.cpu, self.allocatable.cpu)
             + free(self.used.memory, wanted.memory, self.allocatable.memory)
@@ -199,7 +205,8 @@ impl Host {
         let spread = if crowd == 0 { 0 } else { 2 * SCORE_MAX * (count(crowd) - count(siblings)) / count(crowd) };
         let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let preferred = affinity.into_iter().flat_map(|affinity| &affinity.preferred);
-        let liked: i64 = preferred.filter(|term| self.meets(&term.preference, name)).map(|term| i64::from(term.weight)).sum();
+        let liked: i64 =
+            preferred.filter(|term| self.meets(&term.preference, name)).map(|term| i64::from(term.weight)).sum();
         let soft = self.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
         let disliked = soft.filter(|taint| !pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint)));
         least + spread + liked - SCORE_MAX * count(disliked.count())
@@ -295,7 +302,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn node(name: &str, more: &Value) -> Node {
-        let mut json = json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}}});
+        let mut json =
+            json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}}});
         json["spec"] = more["spec"].clone();
         json["metadata"]["labels"] = more["labels"].clone();
         for key in ["spec"] {
@@ -310,7 +318,10 @@ mod tests {
     }
 
     fn pod(spec: &Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"uid": "u", "ownerReferences": [{"uid": "set", "controller": true}]}, "spec": spec})).expect("a pod")
+        serde_json::from_value(
+            json!({"metadata": {"uid": "u", "ownerReferences": [{"uid": "set", "controller": true}]}, "spec": spec}),
+        )
+        .expect("a pod")
     }
 
     fn snapshot(nodes: &[Node]) -> Snapshot {

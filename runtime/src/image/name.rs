@@ -40,7 +40,8 @@ impl Reference {
             return bad("the repository must be lower-case letters, digits and . _ - between slashes");
         }
         let is_tag_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let is_tag = |tag: &str| (1..=128).contains(&tag.len()) && !tag.starts_with(['.', '-']) && tag.bytes().all(is_tag_byte);
+        let is_tag =
+            |tag: &str| (1..=128).contains(&tag.len()) && !tag.starts_with(['.', '-']) && tag.bytes().all(is_tag_byte);
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return bad("the tag must be letters, digits and . _ -, at most 128");
         }

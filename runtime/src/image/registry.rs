@@ -214,7 +214,9 @@ fn success(path: &str, response: Response<Bytes>) -> Result<Bytes, Failure> {
     match response.status() {
         StatusCode::OK => Ok(response.into_body()),
         StatusCode::NOT_FOUND => Err(Failure::Refused(format!("{path}: not found"))),
-        status if status.is_server_error() => Err(Failure::Unreachable(format!("{path}: the registry answered {status}"))),
+        status if status.is_server_error() => {
+            Err(Failure::Unreachable(format!("{path}: the registry answered {status}")))
+        }
         status => Err(Failure::Refused(format!("{path}: the registry answered {status}"))),
     }
 }

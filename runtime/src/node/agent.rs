@@ -35,7 +35,12 @@ type Uid = Arc<str>;
 /// What tasks bring back.
 enum Message {
     Pod(Uid, Event),
-    Up { uid: Uid, slot: Slot, run: u32, live: Live },
+    Up {
+        uid: Uid,
+        slot: Slot,
+        run: u32,
+        live: Live,
+    },
     Reported(Uid, report::Outcome),
     /// The API answered the deletion of a finished pod; false: try again.
     Deleted(Uid, bool),
@@ -146,8 +151,10 @@ impl Agent {
 
     /// The API says which pods are ours: what the disk remembers besides is gone.
     fn listed(&mut self, items: &[Arc<Object>]) {
-        let known: HashMap<String, view::Pod> =
-            std::mem::take(&mut self.recalled).into_iter().map(|(object, pod)| (object.uid().to_owned(), pod)).collect();
+        let known: HashMap<String, view::Pod> = std::mem::take(&mut self.recalled)
+            .into_iter()
+            .map(|(object, pod)| (object.uid().to_owned(), pod))
+            .collect();
         let listed: HashSet<&str> = items.iter().map(|object| object.uid()).collect();
         for uid in known.keys().filter(|uid| !listed.contains(uid.as_str())) {
             self.shared.forget_unseen(uid);
@@ -264,8 +271,7 @@ impl Agent {
                 }
             }
             Effect::Event(report) => {
-                let mut happened =
-                    Happened::new(&entry.state.pod, report.is_warning, report.reason, report.message);
+                let mut happened = Happened::new(&entry.state.pod, report.is_warning, report.reason, report.message);
                 if let Some(slot) = report.slot {
                     let list = if matches!(slot, Slot::Init(_)) { "initContainers" } else { "containers" };
                     happened.field_path = format!("spec.{list}{{{}}}", entry.state.spec(slot).name);

@@ -221,7 +221,8 @@ mod tests {
                 "env": [{ "name": "k", "value": "own" }] }),
             Ok(&[("P_k", "v"), ("k", "own")]),
         );
-        let field = |path: &str| json!({ "env": [{ "name": "F", "valueFrom": { "fieldRef": { "fieldPath": path } } }] });
+        let field =
+            |path: &str| json!({ "env": [{ "name": "F", "valueFrom": { "fieldRef": { "fieldPath": path } } }] });
         check(field("metadata.labels['a']"), Ok(&[("F", "x")]));
         check(field("status.podIP"), Ok(&[("F", "10.0.0.1")]));
         check(field("spec.foo"), Err("unsupported fieldPath: spec.foo"));
@@ -231,9 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_as_kubectl_users_know_it() {
-        let key = |kind: &str, name: &str, key: &str, optional: bool| {
-            json!({ "env": [{ "name": "K", "valueFrom": { kind: { "name": name, "key": key, "optional": optional } } }] })
-        };
+        let key = |kind: &str, name: &str, key: &str, optional: bool| json!({ "env": [{ "name": "K", "valueFrom": { kind: { "name": name, "key": key, "optional": optional } } }] });
         check(key("configMapKeyRef", "m", "k", false), Ok(&[("K", "v")]));
         check(key("configMapKeyRef", "no", "k", false), Err("configmap \"no\" not found"));
         check(key("secretKeyRef", "s", "no", false), Err("couldn't find key no in Secret n/s"));

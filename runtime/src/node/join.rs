@@ -60,7 +60,9 @@ pub struct Identity {
 pub enum Error {
     #[error("the join token is not of the form ID.SECRET::sha256:HEX; make one with `coracle token create`")]
     Token,
-    #[error("{server} shows a CA that the token does not name: got sha256:{got}; check the address, and that nobody is in between")]
+    #[error(
+        "{server} shows a CA that the token does not name: got sha256:{got}; check the address, and that nobody is in between"
+    )]
     Pin { server: String, got: String },
     #[error("the node has no certificate yet, or it has expired; give a join token (--token)")]
     NoIdentity,
@@ -162,7 +164,8 @@ fn user_agent() -> String {
 
 /// The cluster's CA, fetched from anybody and believed because of the pin.
 async fn pinned_ca(config: &Config, token: &Token) -> Result<String, Error> {
-    let plain = Plain::new(http(config, None, Credentials::Anonymous)).map_err(|error| Error::Crypto(error.to_string()))?;
+    let plain =
+        Plain::new(http(config, None, Credentials::Anonymous)).map_err(|error| Error::Crypto(error.to_string()))?;
     let answer = plain.get("/cacerts", &[], CA_BYTES_MAX).await?;
     if !answer.status().is_success() {
         return Err(Error::Refused(format!("GET /cacerts was answered with {}", answer.status())));
@@ -243,7 +246,8 @@ async fn answered(cluster: &Handle, name: &str) -> Result<Option<String>, Error>
     while let Some(event) = events.next().await {
         let (Event::Added(object) | Event::Modified(object)) = event? else { continue };
         let request: Request = object.read().map_err(|error| Error::Crypto(error.to_string()))?;
-        if let Some(no) = request.status.conditions.iter().find(|one| matches!(one.kind.as_str(), "Denied" | "Failed")) {
+        if let Some(no) = request.status.conditions.iter().find(|one| matches!(one.kind.as_str(), "Denied" | "Failed"))
+        {
             return Err(Error::Refused(format!("{}: {}", no.reason, no.message)));
         }
         if let Some(certificate) = request.status.certificate {
@@ -280,7 +284,8 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 fn pem_of(certificate: &CertificateDer<'_>) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 

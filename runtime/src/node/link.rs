@@ -140,9 +140,7 @@ fn pods(served: &Served) -> Response<Body> {
 
 /// Only what this node measures; fields without a measurement are left out.
 fn stats(served: &Served) -> Response<Body> {
-    let reference = |object: &Arc<Object>| {
-        json!({ "podRef": { "name": object.name(), "namespace": object.namespace(), "uid": object.uid() } })
-    };
+    let reference = |object: &Arc<Object>| json!({ "podRef": { "name": object.name(), "namespace": object.namespace(), "uid": object.uid() } });
     let pods: Vec<api::Tree> = (served.pods)().iter().map(reference).collect();
     json(&json!({ "node": { "nodeName": served.node }, "pods": pods }))
 }

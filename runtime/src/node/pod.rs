@@ -97,11 +97,27 @@ pub(super) enum Event {
     /// The API no longer has it.
     Gone,
     Prepared(Result<IpAddr, String>),
-    Pulled { slot: Slot, result: Result<Image, PullError> },
+    Pulled {
+        slot: Slot,
+        result: Result<Image, PullError>,
+    },
     /// `run` tells attempts apart, so that a late word about an earlier one changes nothing.
-    Started { slot: Slot, run: u32, result: Result<Up, StartFailure> },
-    Exited { slot: Slot, run: u32, exit: Exit },
-    Probed { slot: Slot, run: u32, kind: ProbeKind, result: Result<(), String> },
+    Started {
+        slot: Slot,
+        run: u32,
+        result: Result<Up, StartFailure>,
+    },
+    Exited {
+        slot: Slot,
+        run: u32,
+        exit: Exit,
+    },
+    Probed {
+        slot: Slot,
+        run: u32,
+        kind: ProbeKind,
+        result: Result<(), String>,
+    },
     Drained,
 }
 
@@ -126,13 +142,27 @@ pub(super) enum StartFailure {
 pub(super) enum Effect {
     /// Give the pod its address, and make its volumes.
     Prepare,
-    Pull { slot: Slot },
-    Start { slot: Slot, run: u32 },
-    Probe { slot: Slot, run: u32, kind: ProbeKind },
+    Pull {
+        slot: Slot,
+    },
+    Start {
+        slot: Slot,
+        run: u32,
+    },
+    Probe {
+        slot: Slot,
+        run: u32,
+        kind: ProbeKind,
+    },
     /// Ask a container to stop within the grace.
-    Stop { slot: Slot, grace: SignedDuration },
+    Stop {
+        slot: Slot,
+        grace: SignedDuration,
+    },
     /// Tell when no request is under way and the least drain has passed, or when `until` comes.
-    Drain { until: Timestamp },
+    Drain {
+        until: Timestamp,
+    },
     Event(Report),
     /// Take the pod off the network.
     Detach,

@@ -58,11 +58,7 @@ async fn keep(config: &Config, cidr: &watch::Sender<Option<String>>) {
     }
 }
 
-async fn round(
-    config: &Config,
-    cidr: &watch::Sender<Option<String>>,
-    told: &mut Told,
-) -> Result<(), Error> {
+async fn round(config: &Config, cidr: &watch::Sender<Option<String>>, told: &mut Told) -> Result<(), Error> {
     let now = config.clock.now();
     let is_due = told.status_at.is_none_or(|at| now.duration_since(at) >= STATUS_PERIOD);
     if is_due || cidr.borrow().is_none() {
@@ -119,7 +115,8 @@ async fn ensure(config: &Config) -> Result<Arc<api::Object>, Error> {
             config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await
         }
         Err(error) if error.is_not_found() => {
-            let created = config.cluster.create(Target { name: "", ..target }, node(config), WriteOptions::by(MANAGER)).await;
+            let created =
+                config.cluster.create(Target { name: "", ..target }, node(config), WriteOptions::by(MANAGER)).await;
             match created {
                 Err(error) if error.is_already_exists() => config.cluster.get(target).await,
                 other => other,

@@ -132,7 +132,9 @@ impl Reader {
             Err(error @ Error::Rejected(_)) => Err(format!("{} {name:?} cannot be read: {error}", resource.plural)),
             Err(error) => {
                 let known = self.known.lock().get(&key).cloned();
-                let Some(json) = known else { return Err(format!("{} {name:?} cannot be read: {error}", resource.plural)) };
+                let Some(json) = known else {
+                    return Err(format!("{} {name:?} cannot be read: {error}", resource.plural));
+                };
                 let object = Object::from_json(json).map_err(|error| error.to_string())?;
                 decode(&object, *resource == resource::SECRETS).map(Some)
             }

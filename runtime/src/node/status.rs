@@ -19,7 +19,8 @@ pub(super) fn conditions(state: &State) -> Vec<Wanted> {
     let is_over = matches!(phase, "Succeeded" | "Failed");
     let over = if phase == "Succeeded" { "PodCompleted" } else { "PodFailed" };
     let set_up = matches!(state.setup, Setup::Ready { .. }) && !is_over && state.ending != Ending::Done;
-    let incomplete = names(state, |slot| matches!(slot, Slot::Init(at) if state.current_init().is_some_and(|now| at >= now)));
+    let incomplete =
+        names(state, |slot| matches!(slot, Slot::Init(at) if state.current_init().is_some_and(|now| at >= now)));
     let initialized = match phase {
         "Succeeded" => ("Initialized", true, "PodCompleted", String::new()),
         _ if incomplete.is_empty() => ("Initialized", true, "", String::new()),
@@ -82,7 +83,9 @@ pub(super) fn phase(state: &State) -> &'static str {
     if state.is_finished() {
         return "Failed";
     }
-    let is_begun = |container: &Container| container.last.is_some() || !matches!(container.run, Run::Waiting { .. } | Run::Starting);
+    let is_begun = |container: &Container| {
+        container.last.is_some() || !matches!(container.run, Run::Waiting { .. } | Run::Starting)
+    };
     if state.current_init().is_none() && state.main.iter().any(is_begun) { "Running" } else { "Pending" }
 }
 
@@ -102,7 +105,8 @@ pub(super) fn patch(state: &State, host_ip: IpAddr) -> Tree {
         status.insert("reason".to_owned(), failure.reason.clone().into());
         status.insert("message".to_owned(), failure.message.clone().into());
     }
-    status.insert("conditions".to_owned(), state.conditions.iter().map(|one| condition(one, meta.generation)).collect());
+    status
+        .insert("conditions".to_owned(), state.conditions.iter().map(|one| condition(one, meta.generation)).collect());
     let host = host_ip.to_string();
     status.insert("hostIPs".to_owned(), json!([{ "ip": host }]));
     status.insert("hostIP".to_owned(), host.into());

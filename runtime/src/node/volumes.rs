@@ -1,8 +1,8 @@
 //! A pod's volumes as folders: what is in them (pure), and how an update replaces all files of one at once.
 
+use super::Mount;
 use super::env::{Facts, field, resource};
 use super::sources::{Data, Sources};
-use super::Mount;
 use api::view;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -231,7 +231,8 @@ fn pick_downward(
 
 fn put(files: &mut BTreeMap<String, File>, path: &str, bytes: Bytes, mode: Option<u32>) -> Result<(), String> {
     // The API validates paths; a node must not write outside a volume even if it did not.
-    let is_inside = !path.starts_with("..") && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let is_inside =
+        !path.starts_with("..") && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !is_inside {
         return Err(format!("the path {path:?} leads out of the volume"));
     }

@@ -6,9 +6,7 @@ use crate::{Body, BoxError};
 use api::rejected::Rejected;
 use api::{Resource, Tree};
 use bytes::Bytes;
-use client::{
-    Clock, Cluster, DeleteOptions, Events, List, ListOptions, Patch, Target, WatchOptions, WriteOptions,
-};
+use client::{Clock, Cluster, DeleteOptions, Events, List, ListOptions, Patch, Target, WatchOptions, WriteOptions};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -34,7 +32,10 @@ impl Memory {
             events: broadcast::Sender::new(100_000),
             is_away: AtomicBool::new(false),
         });
-        memory.put("/api/v1/nodes/a", json!({ "kind": "Node", "metadata": { "name": "a" }, "spec": { "podCIDR": "10.64.0.0/20" } }));
+        memory.put(
+            "/api/v1/nodes/a",
+            json!({ "kind": "Node", "metadata": { "name": "a" }, "spec": { "podCIDR": "10.64.0.0/20" } }),
+        );
         memory
     }
 
@@ -353,7 +354,9 @@ async fn what_goes_wrong_is_told() {
     let env = json!([{ "name": "X", "valueFrom": { "configMapKeyRef": { "name": "no", "key": "k" } } }]);
     memory.pod("config", json!({ "name": "c", "image": "server", "env": env }));
     let reason = |reason: &'static str| {
-        move |pod: Option<&Tree>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason)
+        move |pod: Option<&Tree>| {
+            pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason)
+        }
     };
     memory.until("crash", reason("CrashLoopBackOff")).await;
     let crash = memory.get(&path("crash")).unwrap();
@@ -385,7 +388,8 @@ async fn without_the_server_pods_start_from_the_disk_and_the_truth_is_told_later
     tokio::time::timeout(Duration::from_secs(10), serves).await.expect("it answers from the disk alone");
     memory.remove(&path("gone"));
     memory.is_away.store(false, Ordering::SeqCst);
-    let restarted = |pod: Option<&Tree>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
+    let restarted =
+        |pod: Option<&Tree>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
     memory.until("keep", |pod| restarted(pod) && is_ready(pod)).await;
     let stops = async {
         while node.net.ask(&gone_ip).await.is_ok() {
@@ -412,8 +416,10 @@ async fn a_wasm_guest_runs_to_its_end() {
     let networks: crate::node::Networks = Arc::new(move |_| crate::engine::Network { send: Arc::clone(&send) });
     let sandbox = crate::node::Wasm::new(engine, images, networks);
     let node = Node::with(&memory, &dir.path().join("node"), Arc::new(sandbox));
-    let mut pod = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "hi", "namespace": "n", "uid": "u" } });
-    pod["spec"] = json!({ "nodeName": "a", "restartPolicy": "Never", "containers": [{ "name": "c", "image": "hi:v1" }] });
+    let mut pod =
+        json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "hi", "namespace": "n", "uid": "u" } });
+    pod["spec"] =
+        json!({ "nodeName": "a", "restartPolicy": "Never", "containers": [{ "name": "c", "image": "hi:v1" }] });
     memory.put(&path("hi"), pod);
     memory.until("hi", |pod| pod.is_some_and(|pod| pod["status"]["phase"] == "Succeeded")).await;
     let log = std::fs::read_to_string(dir.path().join("node/logs/n_hi_u/c/0.log")).unwrap();

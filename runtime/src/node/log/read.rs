@@ -174,7 +174,8 @@ impl Lines {
     /// One stored line, `TIME STREAM TAG TEXT`.
     fn put(&mut self, line: &[u8]) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (Some(at), Some(_), Some(tag), Some(text)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(at), Some(_), Some(tag), Some(text)) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return;
         };
         let is_old = |since: Timestamp| {

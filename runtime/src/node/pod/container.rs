@@ -41,10 +41,18 @@ pub(in crate::node) enum ImageState {
     Wanted,
     /// Ends with `Event::Pulled`.
     /// `wait` is the back-off of the failure before.
-    Pulling { since: Timestamp, wait: Option<SignedDuration> },
+    Pulling {
+        since: Timestamp,
+        wait: Option<SignedDuration>,
+    },
     Ready(Image),
     /// Tried again at the time.
-    Failed { reason: &'static str, message: String, wait: SignedDuration, retry_at: Timestamp },
+    Failed {
+        reason: &'static str,
+        message: String,
+        wait: SignedDuration,
+        retry_at: Timestamp,
+    },
 }
 
 /// Whether a container runs.

@@ -10,8 +10,8 @@ const GRACE_SECONDS: i64 = 30;
 
 /// The API has a newer version: its metadata counts at once, and a deletion begins the end.
 pub(super) fn changed(state: &mut State, pod: Arc<view::Pod>, now: Timestamp, effects: &mut Vec<Effect>) {
-    let is_same_shape = pod.spec.containers.len() == state.main.len()
-        && pod.spec.init_containers.len() == state.init.len();
+    let is_same_shape =
+        pod.spec.containers.len() == state.main.len() && pod.spec.init_containers.len() == state.init.len();
     if is_same_shape {
         state.pod = pod;
     }
