@@ -15,7 +15,7 @@ pub(crate) struct Coracle {
     #[arg(long, global = true, env = "CORACLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     /// Which log lines are written, as in `info` or `warn,proxy=debug`
-    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "info")]
+    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "info,kube_client=error")]
     pub(crate) log: String,
 }
 

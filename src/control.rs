@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use client::{Clock, Handle};
 use controlplane::apiserver::{self, Authentication, Links};
 use controlplane::images::Images;
-use controlplane::pki::{Names, Pki, Signer};
+use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
 use controlplane::store::Store;
 use controlplane::{controllers, scheduler};
@@ -110,7 +110,8 @@ impl ControlPlane {
         };
         if !args.disable.contains(&Part::Controllers) {
             let pki = self.pki.clone();
-            let sign = move |request: &str, signer: &str| {
+            let sign = move |request: &str, signer: &str, user: &str| {
+                check_subject(request, user)?;
                 let signer =
                     Signer::from_name(signer).ok_or_else(|| format!("{signer} is no signer of this cluster"))?;
                 pki.sign_csr(request, signer, NODE_CERTIFICATE).map_err(|error| error.to_string())
@@ -170,6 +171,19 @@ impl ControlPlane {
         while self.tasks.join_next().await.is_some() {}
         self.store.close().await;
     }
+}
+
+/// A node's certificate names a node, and a node asks for none but its own: anything else would make whoever holds a
+/// join token whomever they like.
+fn check_subject(request: &str, user: &str) -> Result<(), String> {
+    let (name, groups) = certificate::requested(request).ok_or("the request is malformed")?;
+    if !name.starts_with("system:node:") || groups != ["system:nodes"] {
+        return Err(format!("the subject {name:?} of {groups:?} is not that of a node"));
+    }
+    if user.starts_with("system:node:") && user != name {
+        return Err(format!("{user:?} asks for the certificate of {name:?}"));
+    }
+    Ok(())
 }
 
 fn registry_config(args: &Control, advertise: SocketAddr) -> Result<registry::Config> {

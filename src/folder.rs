@@ -28,6 +28,15 @@ pub(crate) fn open(wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(std::fs::canonicalize(&folder)?)
 }
 
+/// Makes the folder this process's own for as long as the file lives.
+pub(crate) fn lock(folder: &Path) -> Result<std::fs::File> {
+    let path = folder.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    let taken = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    taken.with_context(|| format!("another process uses {}; name another folder with --data-dir", folder.display()))?;
+    Ok(file)
+}
+
 /// A private folder and those above it.
 pub(crate) fn make(folder: &Path) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(folder);

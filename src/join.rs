@@ -15,6 +15,7 @@ pub(crate) async fn node(args: &Args) -> Result<()> {
     let stop = CancellationToken::new();
     let clock = Clock::system();
     let data = folder::open(args.data.data_dir.as_deref())?;
+    let _lock = folder::lock(&data)?;
     let pki = data.join("pki");
     folder::make(&pki)?;
     let name = args.host.node_name.clone().unwrap_or_else(host_name);

@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Signs a PEM certificate request for a signer; the PEM certificate, or why not.
-pub type Sign = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+/// Signs a PEM certificate request for a signer, on behalf of a user; the PEM certificate, or why not.
+pub type Sign = Arc<dyn Fn(&str, &str, &str) -> Result<String, String> + Send + Sync>;
 
 /// What the controllers need.
 #[derive(Clone)]

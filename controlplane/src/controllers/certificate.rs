@@ -103,7 +103,7 @@ fn certificate(config: &Config, request: &Tree) -> Result<String, String> {
     let sign = config.sign.as_ref().ok_or("no signer")?;
     let pem = STANDARD.decode(edit::text(request, &["spec", "request"])).map_err(|error| error.to_string())?;
     let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
-    sign(&pem, edit::text(request, &["spec", "signerName"]))
+    sign(&pem, edit::text(request, &["spec", "signerName"]), edit::text(request, &["spec", "username"]))
 }
 
 #[cfg(test)]

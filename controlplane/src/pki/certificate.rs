@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509CertificationRequest};
 
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -238,6 +238,17 @@ pub fn spki_pin(pem: &[u8]) -> Option<String> {
     let der = CertificateDer::from_pem_slice(pem).ok()?;
     let (_, parsed) = X509Certificate::from_der(&der).ok()?;
     Some(format!("sha256:{}", hex::encode(Sha256::digest(parsed.public_key().raw))))
+}
+
+/// The user and the groups that a PEM certificate request asks for.
+#[must_use]
+pub fn requested(request_pem: &str) -> Option<(String, Vec<String>)> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(request_pem.as_bytes()).ok()?;
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).ok()?;
+    let name = &request.certification_request_info.subject;
+    let common = name.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let groups = name.iter_organization().filter_map(|one| one.as_str().ok()).map(str::to_owned).collect();
+    Some((common, groups))
 }
 
 /// The user and the groups that a verified client certificate names: its common name and organizations.

@@ -43,7 +43,19 @@ pub(super) fn create(call: &Call<'_>, kind: &Kind, tree: &mut Tree, now: Timesta
         edit::remove(tree, &["metadata", "generation"]);
     }
     first_status(kind, tree);
+    if kind.kind == "CertificateSigningRequest" {
+        requestor(call, tree);
+    }
     Ok(drawn)
+}
+
+/// Who asks for a certificate is what the server knows, not what the request says.
+fn requestor(call: &Call<'_>, tree: &mut Tree) {
+    let user = call.user;
+    edit::set(tree, &["spec", "username"], user.name.as_str());
+    edit::set(tree, &["spec", "groups"], json!(user.groups));
+    edit::set(tree, &["spec", "uid"], user.uid.as_str());
+    edit::set(tree, &["spec", "extra"], json!(user.extra));
 }
 
 fn name(tree: &mut Tree) -> bool {

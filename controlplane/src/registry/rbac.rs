@@ -195,9 +195,7 @@ pub(super) fn node_allows(memory: &Memory, node: &str, wanted: &Attributes<'_>) 
         | ("discovery.k8s.io", "endpointslices")
         | ("node.k8s.io", "runtimeclasses") => is_read,
         ("", "events") | ("events.k8s.io", "events") => is_write,
-        ("coordination.k8s.io", "leases") => {
-            wanted.namespace == "kube-node-lease" && (own || wanted.verb == "create" || (is_read && own))
-        }
+        ("coordination.k8s.io", "leases") => wanted.namespace == "kube-node-lease" && (own || wanted.verb == "create"),
         ("", "pods") if matches!(wanted.verb, "list" | "watch") => true,
         ("", "pods") if wanted.verb == "create" => false,
         ("", "pods") => {
