@@ -25,6 +25,9 @@ const NODE_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How often certificates are looked after and dead uploads swept.
 const CHORES_EVERY: Duration = Duration::from_secs(12 * 3600);
 
+/// A shorter one would take a node for silent between two of its leases.
+const NODE_GRACE_MIN: u32 = 15;
+
 /// A running control plane.
 pub(crate) struct ControlPlane {
     pub(crate) pki: Arc<Pki>,
@@ -205,6 +208,9 @@ fn registry_config(args: &Control, advertise: SocketAddr) -> Result<registry::Co
     const MODES: [&str; 4] = ["Node", "RBAC", "AlwaysAllow", "AlwaysDeny"];
     if let Some(mode) = args.authorization_mode.iter().find(|mode| !MODES.contains(&mode.as_str())) {
         bail!("--authorization-mode {mode:?} is not one of {}", MODES.join(", "));
+    }
+    if args.node_monitor_grace_period < NODE_GRACE_MIN {
+        bail!("--node-monitor-grace-period must be at least {NODE_GRACE_MIN} s: nodes renew their leases every 10 s");
     }
     Ok(registry::Config {
         service_cidr,

@@ -16,6 +16,7 @@ pub mod rejected;
 pub mod schema;
 pub mod selector;
 pub mod time;
+pub mod validate;
 pub mod view;
 mod walk;
 

@@ -112,7 +112,10 @@ mod tests {
             "columnDefinitions": [{"name": "Name", "priority": 0}, {"name": "Ready", "priority": 0}, {"name": "IP", "priority": 1}],
             "rows": [{"cells": ["a-long-name", "1/1", "10.64.0.1"]}, {"cells": ["b", 7, null]}],
         });
-        assert_eq!(table(&[answer.clone()], false, false), "NAME          READY\na-long-name   1/1\nb             7\n");
+        assert_eq!(
+            table(std::slice::from_ref(&answer), false, false),
+            "NAME          READY\na-long-name   1/1\nb             7\n"
+        );
         assert!(table(&[answer], true, false).starts_with("NAME          READY   IP\n"));
     }
 

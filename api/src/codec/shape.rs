@@ -165,7 +165,7 @@ pub(super) fn float(value: f64) -> Tree {
     if value.fract() == 0.0 && value.abs() < EXACT_MAX { (value as i64).into() } else { value.into() }
 }
 
-fn quantity(text: String) -> String {
+pub(super) fn quantity(text: String) -> String {
     Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
 }
 

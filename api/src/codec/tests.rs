@@ -106,3 +106,19 @@ fn malformed_protobuf_is_refused() {
     assert!(protobuf::decode(b"{}", deployment()).is_err());
     assert!(protobuf::decode(b"k8s\0\x12\x05\x0a\xff\xff\xff\xff", deployment()).is_err());
 }
+
+#[test]
+fn quantities_and_times_are_canonical() {
+    let pod = kinds::find_kind("", "v1", "Pod").unwrap();
+    let body = br#"{"metadata":{"deletionTimestamp":"2026-01-02T04:04:05.5+01:00"},"spec":{"containers":[{"name":"a",
+        "resources":{"requests":{"memory":"1024Mi","cpu":0.1}}}]}}"#;
+    let (tree, problems) = json::decode(body, pod, Strictness::Strict).unwrap();
+    assert_eq!(problems, []);
+    let tree = canonical(tree, pod);
+    assert_eq!(tree["metadata"]["deletionTimestamp"], "2026-01-02T03:04:05Z");
+    let requests = &tree["spec"]["containers"][0]["resources"]["requests"];
+    assert_eq!(requests.to_string(), r#"{"cpu":"100m","memory":"1Gi"}"#);
+    let body = br#"{"spec":{"containers":[{"resources":{"requests":{"cpu":"1x"}}}]}}"#;
+    let error = json::decode(body, pod, Strictness::Strict).unwrap_err().to_string();
+    assert!(error.contains("quantit"), "{error}");
+}

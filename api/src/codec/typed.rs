@@ -8,6 +8,7 @@ mod words;
 use super::{DEPTH_MAX, DecodeError, Problem, Strictness};
 use crate::Tree;
 use crate::fields::{self, Container, Field, TypeRef, Value};
+use crate::quantity::Quantity;
 use base64::Engine as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number};
@@ -231,8 +232,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
 impl Seed<'_> {
     fn text<E: serde::de::Error>(self, text: Cow<'_, str>) -> Result<Option<Tree>, E> {
         let check = match self.what {
-            What::Raw | What::One(Value::String | Value::IntOrString | Value::Quantity) => Ok(()),
-            What::One(Value::Duration) => Ok(()),
+            What::Raw | What::One(Value::String | Value::IntOrString | Value::Duration) => Ok(()),
+            What::One(Value::Quantity) => Quantity::parse(&text).map(|_| ()).map_err(|error| error.to_string()),
             What::One(Value::Time | Value::MicroTime) => words::check_time(&text),
             What::One(Value::Bytes) => check_base64(&text),
             what => return Err(self.state.wrong("string", what)),

@@ -38,6 +38,9 @@ struct Waiters {
     next: u64,
 }
 
+/// An object at its place on a shelf.
+type Placed = (Arc<str>, Arc<Object>);
+
 // === impl Memory ===
 
 impl Memory {
@@ -94,7 +97,7 @@ impl Memory {
     }
 
     fn fill(&self, all: Ranged) {
-        let mut shelves: HashMap<String, Vec<(Arc<str>, Arc<Object>)>> = HashMap::new();
+        let mut shelves: HashMap<String, Vec<Placed>> = HashMap::new();
         for item in &all.items {
             let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
             shelves.entry(collection).or_default().push((place, object));

@@ -106,7 +106,7 @@ fn qos(pod: &Tree) -> &'static str {
             limit.is_some() && of(container, "requests", name).is_none_or(|request| Some(request) == limit)
         })
     };
-    match (containers.iter().any(|container| says(container)), containers.iter().all(|container| is_fixed(container))) {
+    match (containers.iter().any(says), containers.iter().all(is_fixed)) {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",

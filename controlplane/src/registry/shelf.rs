@@ -178,10 +178,6 @@ impl Shelf {
         state.entries.iter().map(|(place, stored)| (Arc::clone(place), stored.object.revision())).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.state.read().entries.len()
-    }
-
     pub(super) fn revision(&self) -> u64 {
         self.state.read().revision
     }

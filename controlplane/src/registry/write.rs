@@ -8,7 +8,7 @@ use crate::store::kv::{Compare, KeyRange, Op, Txn};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::Reason;
-use api::{Object, Rejected, Tree, codec, managed_fields, patch};
+use api::{Object, Rejected, Tree, codec, managed_fields, patch, validate};
 use bytes::Bytes;
 use client::Patch;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Registry {
             self.check_namespace(&call, &tree)?;
             let mut put = Put { tree, claims: Claims::default() };
             admission::create(self, stored_kind, &mut put)?;
-            let causes: Vec<api::rejected::Cause> = Vec::new();
+            let causes = validate::create(stored_kind, &put.tree);
             if !causes.is_empty() {
                 let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
                 return Err(Rejected::invalid(stored_kind.group(), &stored_kind.kind, &name, causes));
@@ -224,7 +224,7 @@ impl Registry {
         if !is_status {
             admission::update(self, kind, &old_stored, &mut put)?;
         }
-        let causes: Vec<api::rejected::Cause> = Vec::new();
+        let causes = if is_status { Vec::new() } else { validate::update(kind, &put.tree, &old_stored) };
         if !causes.is_empty() {
             return Err(Rejected::invalid(kind.group(), &kind.kind, call.name, causes));
         }

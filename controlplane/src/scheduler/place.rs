@@ -205,8 +205,7 @@ impl Host {
         let spread = if crowd == 0 { 0 } else { 2 * SCORE_MAX * (count(crowd) - count(siblings)) / count(crowd) };
         let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let preferred = affinity.into_iter().flat_map(|affinity| &affinity.preferred);
-        let liked: i64 =
-            preferred.filter(|term| self.meets(&term.preference, name)).map(|term| i64::from(term.weight)).sum();
+        let liked: i64 = preferred.filter(|term| self.meets(&term.preference, name)).map(|term| term.weight).sum();
         let soft = self.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
         let disliked = soft.filter(|taint| !pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint)));
         least + spread + liked - SCORE_MAX * count(disliked.count())

@@ -132,7 +132,7 @@ fn special(kind: Value, bytes: &[u8]) -> Result<Tree, DecodeError> {
         }
     }
     match kind {
-        Value::Quantity => Ok(wire::text(texts[1])?.into()),
+        Value::Quantity => Ok(shape::quantity(wire::text(texts[1])?.to_owned()).into()),
         Value::IntOrString if numbers[1] == 0 => Ok(numbers[2].into()),
         Value::IntOrString => Ok(wire::text(texts[3])?.into()),
         Value::Time | Value::MicroTime => Ok(moment(kind, bytes.is_empty(), numbers[1], numbers[2])),

@@ -94,3 +94,31 @@ fn the_protobuf_form_is_made() {
     assert!(bytes.starts_with(b"\x0a\x032.0"));
     assert!(bytes.len() > 500_000, "only {} bytes", bytes.len());
 }
+
+// DUMP
+#[test]
+fn dump() {
+    use crate::apiserver::discovery::{self, Form};
+    let dir = std::path::PathBuf::from("/tmp/facts-kubectl");
+    let kinds = api::kinds::builtin();
+    let put = |name: &str, bytes: &[u8]| {
+        let p = dir.join(name);
+        std::fs::create_dir_all(p.parent().unwrap()).unwrap();
+        std::fs::write(p, bytes).unwrap();
+    };
+    put("api.agg", &discovery::api(kinds, Form::Aggregated, "").body);
+    put("apis.agg", &discovery::apis(kinds, Form::Aggregated).body);
+    put("api.plain", &discovery::api(kinds, Form::Plain, "x").body);
+    put("apis.plain", &discovery::apis(kinds, Form::Plain).body);
+    for kind in kinds {
+        let p = super::group_path(kind);
+        put(&format!("plain/{p}/doc"), &discovery::version(kinds, kind.group(), kind.version()).unwrap().body);
+    }
+    let all = builtin();
+    put("v2.json", &all.v2().plain());
+    put("v2.pb", &all.v2_protobuf().plain());
+    put("v3.json", all.v3_index().to_string().as_bytes());
+    for p in all.v3.keys() {
+        put(&format!("v3/{p}/doc"), &all.v3(p).unwrap().1.plain());
+    }
+}
