@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Flash wears: the picture on disk may be this old.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// What may be taken up before a new table is made, so that a burst of changes costs one.
 const BATCH_MAX: usize = 4096;

@@ -82,7 +82,10 @@ impl Source {
 
     fn is_test(&self) -> bool {
         let name = self.name();
-        name.ends_with("/tests.rs") || name.ends_with("/golden.rs") || name.contains("/tests/") || name.starts_with("tests/")
+        name.ends_with("/tests.rs")
+            || name.ends_with("/golden.rs")
+            || name.contains("/tests/")
+            || name.starts_with("tests/")
     }
 
     /// The code outside of comments, each line with its number.

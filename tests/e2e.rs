@@ -1,0 +1,12 @@
+//! The real binary, as a user runs it: one process, and a cluster of three, on loopback addresses of their own.
+
+#[path = "e2e/cluster.rs"]
+mod cluster;
+#[path = "e2e/kubectl.rs"]
+mod kubectl;
+#[path = "e2e/nodes.rs"]
+mod nodes;
+#[path = "e2e/process.rs"]
+mod process;
+#[path = "e2e/trouble.rs"]
+mod trouble;
