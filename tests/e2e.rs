@@ -6,6 +6,7 @@ mod cluster;
 mod kubectl;
 #[path = "e2e/nodes.rs"]
 mod nodes;
+#[allow(dead_code, reason = "shared with the measurements, which use the rest")]
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/trouble.rs"]

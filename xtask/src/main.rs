@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask setup|demo|test|guests|bench|facts`.
 
+mod bench;
 mod demo;
 mod facts;
 mod guests;
@@ -27,6 +28,8 @@ enum Chore {
     Test(test::Args),
     /// Build the example guests into $CARGO_TARGET_DIR/guests
     Guests,
+    /// Measure the release binary
+    Bench,
     /// Make the embedded tables of the API anew from a folder of facts
     Facts {
         /// The folder; $CORACLE_FACTS without it
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Guests => guests::build().map(|_| ()),
+        Chore::Bench => bench::run(),
         Chore::Facts { folder } => facts::run(&folder.into_iter().collect::<Vec<_>>()),
     };
     match result {
