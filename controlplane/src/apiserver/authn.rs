@@ -41,7 +41,6 @@ impl Authenticator {
         let user = match (peer, bearer) {
             (Some((name, groups)), _) => known(User { name: name.clone(), groups: groups.clone(), ..User::default() }),
             (None, Some(token)) => self.token(registry, token).await.ok_or_else(unauthorized)?,
-            (None, None) if headers.contains_key(AUTHORIZATION) => return Err(unauthorized()),
             (None, None) if self.settings.anonymous => User::anonymous(),
             (None, None) => return Err(unauthorized()),
         };

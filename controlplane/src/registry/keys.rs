@@ -62,6 +62,19 @@ pub(super) fn parse(key: &[u8]) -> Option<(&str, &str)> {
     Some((&rest[..plural_ends], &rest[plural_ends + 1..]))
 }
 
+/// The key that kube-apiserver would have for an object: some of its messages name it.
+#[must_use]
+pub(super) fn upstream(resource: &Resource, namespace: Option<&str>, name: &str) -> String {
+    let plural = match &*resource.plural {
+        "services" => "services/specs",
+        "endpoints" => "services/endpoints",
+        "ingresses" => "ingress",
+        "nodes" => "minions",
+        plural => plural,
+    };
+    format!("{OBJECTS}{plural}/{}", place(namespace, name))
+}
+
 /// The claim of a Service's address.
 #[must_use]
 pub(super) fn address(address: IpAddr) -> Bytes {

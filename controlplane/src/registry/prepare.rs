@@ -118,7 +118,11 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) -
     let uid = edit::text(new, &["metadata", "uid"]);
     let real = edit::text(old, &["metadata", "uid"]);
     if !uid.is_empty() && uid != real {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {real}");
+        let key = super::keys::upstream(&call.kind.resource, call.namespace, call.name);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {uid}, UID in object meta: {real}"
+        );
         return Err(Rejected::conflict(&call.kind.resource, call.name, why));
     }
     for key in OWN.iter().chain(&["name", "namespace", "generation"]) {
@@ -180,7 +184,12 @@ fn has_generation(kind: &Kind) -> bool {
     match kind.group() {
         "" => matches!(kind.kind.as_str(), "Pod" | "ReplicationController"),
         "apps" => kind.kind != "ControllerRevision",
-        "batch" | "policy" | "networking.k8s.io" | "apiextensions.k8s.io" | "flowcontrol.apiserver.k8s.io" => true,
+        "batch"
+        | "policy"
+        | "scheduling.k8s.io"
+        | "networking.k8s.io"
+        | "apiextensions.k8s.io"
+        | "flowcontrol.apiserver.k8s.io" => true,
         _ => kind.is_custom(),
     }
 }

@@ -42,6 +42,10 @@ pub(super) struct Put {
 
 impl Registry {
     pub async fn create(&self, call: Call<'_>, object: Tree) -> Result<Written, Rejected> {
+        self.create_owned(call, object, Owners::Record).await
+    }
+
+    async fn create_owned(&self, call: Call<'_>, object: Tree, owners: Owners) -> Result<Written, Rejected> {
         if let Some(subresource) = call.subresource {
             return self.create_below(&call, subresource, object).await;
         }
@@ -55,6 +59,11 @@ impl Registry {
             let mut tree = tree.clone();
             let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
             self.check_namespace(&call, &tree)?;
+            if owners == Owners::Record {
+                let version = stored_kind.api_version();
+                tree = codec::canonical(tree, stored_kind);
+                managed_fields::update(stored_kind, None, &mut tree, writer(&call, &version), self.clock().now());
+            }
             let mut put = Put { tree, claims: Claims::default() };
             admission::create(self, stored_kind, &mut put)?;
             let causes = validate::create(stored_kind, &put.tree);
@@ -154,7 +163,7 @@ impl Registry {
         if self.stored(call).is_none() && call.subresource.is_none() {
             let mut new = merge(None)?;
             edit::set(&mut new, &["metadata", "name"], call.name);
-            match self.create(*call, new).await {
+            match self.create_owned(*call, new, Owners::Recorded).await {
                 Err(rejected) if rejected.is_already_exists() => {}
                 done => return done,
             }
@@ -215,9 +224,9 @@ impl Registry {
         let old_stored = if std::ptr::eq(kind, call.kind) { old_tree.clone() } else { old.tree() };
         prepare::update(call, kind, &old_stored, &mut new)?;
         api::defaults::apply(kind, &mut new);
-        // Owners of fields are recorded from an object's first server-side apply on.
-        if edit::at(&old_stored, &["metadata", "managedFields"]).is_some() && owners == Owners::Record {
+        if owners == Owners::Record {
             let version = kind.api_version();
+            new = codec::canonical(new, kind);
             managed_fields::update(kind, Some(&old_stored), &mut new, writer(call, &version), self.clock().now());
         }
         let mut put = Put { tree: new, claims: Claims::default() };
