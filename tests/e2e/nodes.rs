@@ -108,3 +108,44 @@ fn a_node_may_touch_only_what_is_its_own() {
     let (allowed, said) = as_node(&["delete", "node", "other"]);
     assert!(!allowed && said.contains("cannot delete"), "{said}");
 }
+
+#[test]
+fn a_node_that_dies_is_unknown_its_pods_are_replaced_and_it_comes_back() {
+    let server = Server::start("server", free_port("127.0.0.1"), &["--node-monitor-grace-period", "15"]);
+    let (one, mut two) = (Member::join(&server, "one", "127.0.0.24"), Member::join(&server, "two", "127.0.0.25"));
+    server.push("hello", "hello:v1");
+    let file = server.process.folder.join("hello.yaml");
+    let yaml = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hello/hello.yaml"))
+        .expect("it is there");
+    let tolerations = "    spec:\n      tolerations:\n        - {key: node.kubernetes.io/unreachable, operator: Exists, \
+                       effect: NoExecute, tolerationSeconds: 1}\n      containers:";
+    std::fs::write(&file, yaml.replace("    spec:\n      containers:", tolerations)).expect("written");
+    server.ok("coracle", &["apply", "--wait", "-f", file.to_str().expect("utf-8")]);
+    let port = server.node_port("hello");
+    eventually("an answer on the node that stays", || get(one.address, port, "/").filter(|(status, _)| *status == 200));
+    two.process.kill();
+    // No request fails for good while the other node's pods are still in the table.
+    for _ in 0..20 {
+        let (status, text) = get(one.address, port, "/").expect("the node port listens");
+        assert_eq!(status, 200, "{text}");
+    }
+    let ready = |name: &str| {
+        let json = server.ok("coracle", &["get", "node", name, "-o", "json"]);
+        let tree: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let conditions = tree["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().find(|one| one["type"] == "Ready").and_then(|one| one["status"].as_str().map(str::to_owned))
+    };
+    eventually("Unknown", || (ready("two").as_deref() == Some("Unknown")).then_some(()));
+    assert_eq!(ready("one").as_deref(), Some("True"));
+    eventually("three pods on the node that is left", || {
+        let pods = server.ok("coracle", &["get", "pods", "-o", "wide"]);
+        let here = pods.lines().filter(|line| line.contains("Running") && line.contains(" one ")).count();
+        (here == 3).then_some(())
+    });
+    two.restart();
+    eventually("Ready again", || (ready("two").as_deref() == Some("True")).then_some(()));
+    eventually("the end of the pods that were replaced", || {
+        let pods = server.ok("coracle", &["get", "pods", "-o", "name"]);
+        (pods.lines().count() == 3).then_some(())
+    });
+}

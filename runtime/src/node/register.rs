@@ -60,28 +60,34 @@ async fn keep(config: &Config, cidr: &watch::Sender<Option<String>>) {
 
 async fn round(config: &Config, cidr: &watch::Sender<Option<String>>, told: &mut Told) -> Result<(), Error> {
     let now = config.clock.now();
-    let is_due = told.status_at.is_none_or(|at| now.duration_since(at) >= STATUS_PERIOD);
-    if is_due || cidr.borrow().is_none() {
-        let node = ensure(config).await?;
-        let view: view::Node = node.read().map_err(|error| Error::Unknown(error.to_string()))?;
-        node.uid().clone_into(&mut told.uid);
-        if !view.spec.pod_cidr.is_empty() {
-            cidr.send_if_modified(|known| {
-                let changed = known.as_deref() != Some(&view.spec.pod_cidr);
-                *known = Some(view.spec.pod_cidr.clone());
-                changed
-            });
+    let mut is_due = told.status_at.is_none_or(|at| now.duration_since(at) >= STATUS_PERIOD);
+    let node = ensure(config).await?;
+    let view: view::Node = node.read().map_err(|error| Error::Unknown(error.to_string()))?;
+    // Somebody took this node for silent: the lease first, or the same would be concluded from it again.
+    if !is_due && !view.is_ready() {
+        is_due = true;
+    }
+    if told.status_at.is_none() {
+        renew(config, node.uid(), now).await?;
+        told.lease_at = Some(now);
+    }
+    node.uid().clone_into(&mut told.uid);
+    if !view.spec.pod_cidr.is_empty() {
+        cidr.send_if_modified(|known| {
+            let changed = known.as_deref() != Some(&view.spec.pod_cidr);
+            *known = Some(view.spec.pod_cidr.clone());
+            changed
+        });
+    }
+    if is_due {
+        // The time of the last change survives the agent if the node was ready all along.
+        if let Some(ready) = view.condition("Ready").filter(|ready| ready.status == "True") {
+            told.since = ready.last_transition_time.unwrap_or(told.since);
         }
-        if is_due {
-            // The time of the last change survives the agent if the node was ready all along.
-            if let Some(ready) = view.condition("Ready").filter(|ready| ready.status == "True") {
-                told.since = ready.last_transition_time.unwrap_or(told.since);
-            }
-            let target = Target::cluster(&NODES, &config.name).subresource("status");
-            let patch = Patch::Strategic(status(config, now, told.since));
-            config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await?;
-            told.status_at = Some(now);
-        }
+        let target = Target::cluster(&NODES, &config.name).subresource("status");
+        let patch = Patch::Strategic(status(config, now, told.since));
+        config.cluster.patch(target, patch, WriteOptions::by(MANAGER)).await?;
+        told.status_at = Some(now);
     }
     // While the node waits for its podCIDR it comes here more often than the lease needs.
     if told.lease_at.is_some_and(|at| now.duration_since(at) < LEASE_PERIOD_MIN) {
