@@ -109,6 +109,32 @@ impl<V> Watched<V> {
     }
 }
 
+/// Lets a burst of changes of one key cost one look: the first is taken up at once, the next ones together after a
+/// pause (as upstream's `endpointUpdatesBatchPeriod`).
+#[derive(Default)]
+struct Pace(std::collections::HashMap<Key, Instant>);
+
+impl Pace {
+    const PAUSE: Duration = Duration::from_millis(50);
+    /// Keys that are remembered; older ones have had their pause long since.
+    const KEYS_MAX: usize = 1024;
+
+    fn add(&mut self, queue: &mut Queue<Key>, key: Key) {
+        let now = Instant::now();
+        if self.0.len() > Pace::KEYS_MAX {
+            self.0.retain(|_, next| *next > now);
+        }
+        let next = self.0.get(&key).copied().filter(|next| *next > now);
+        match next {
+            Some(next) => queue.add_at(key, next),
+            None => {
+                self.0.insert(key.clone(), now + Pace::PAUSE);
+                queue.add(key);
+            }
+        }
+    }
+}
+
 /// Sleeps until the queue's next key is due.
 fn due(queue: &Queue<Key>) -> tokio::time::Sleep {
     tokio::time::sleep_until(queue.next_at().unwrap_or_else(|| Instant::now() + LONG))

@@ -1,6 +1,6 @@
 //! Deployments: one ReplicaSet for each version of the template, and the way from one to the next.
 
-use super::{Config, Watched, due, or_null, owner, patch, patch_status, settle};
+use super::{Config, Pace, Watched, due, or_null, owner, patch, patch_status, settle};
 use api::Tree;
 use api::object::edit;
 use api::resource::{DEPLOYMENTS, REPLICA_SETS};
@@ -295,6 +295,7 @@ pub(super) async fn run(config: Config) {
         config,
     };
     let mut queue: Queue<Key> = Queue::new();
+    let mut pace = Pace::default();
     loop {
         tokio::select! {
             changes = controller.deployments.changed() => changes.into_iter().for_each(|change| queue.add(change.key)),
@@ -302,7 +303,7 @@ pub(super) async fn run(config: Config) {
                 for change in changes {
                     for set in [&change.old, &change.new].into_iter().flatten() {
                         if let Some(owner) = set.metadata.controller().filter(|owner| &*owner.kind == "Deployment") {
-                            queue.add(Key::new(&change.key.namespace, &owner.name));
+                            pace.add(&mut queue, Key::new(&change.key.namespace, &owner.name));
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! EndpointSlices and Endpoints: which pods a Service's selector means, and which of them answer.
 
-use super::{Config, Watched, due, settle};
+use super::{Config, Pace, Watched, due, settle};
 use api::object::edit;
 use api::resource::{ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES};
 use api::selector::Labels;
@@ -65,6 +65,14 @@ fn endpoint(service: &Service, pod: &Pod) -> Option<Endpoint> {
         edit::set(&mut tree, &["hostname"], pod.spec.hostname.as_str());
     }
     Some(Endpoint { ip: pod.status.pod_ip.clone(), tree, is_ready, ports: ports.collect() })
+}
+
+/// What of a pod a slice tells: anything else may change without a look. A pod without an address is not seen at all.
+fn seen(pod: &Pod) -> Option<impl PartialEq> {
+    let ready = pod.status.conditions.iter().any(|one| one.kind == "Ready" && one.status == "True");
+    let deleting = pod.metadata.deletion_timestamp.is_some();
+    let shown = (pod.status.pod_ip.as_str(), ready, deleting, pod.status.phase.as_str(), &pod.metadata.labels);
+    (!pod.status.pod_ip.is_empty()).then_some(shown)
 }
 
 fn protocol(port: &ServicePort) -> &str {
@@ -220,18 +228,20 @@ pub(super) async fn run(config: Config) {
     };
     let mut queue: Queue<Key> = Queue::new();
     let mut legacy: Queue<Key> = Queue::new();
+    let mut pace = Pace::default();
     loop {
         tokio::select! {
             changes = controller.services.changed() => changes.into_iter().for_each(|change| queue.add(change.key)),
             changes = controller.pods.changed() => {
-                for change in changes {
+                let tells = |change: &client::Change<Pod>| change.old.as_deref().and_then(seen) != change.new.as_deref().and_then(seen);
+                for change in changes.into_iter().filter(tells) {
                     let pods: Vec<_> = [&change.old, &change.new].into_iter().flatten().collect();
                     let means = |service: &Service| pods.iter().any(|pod| {
                         !service.spec.selector.is_empty()
                             && service.spec.selector.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value))
                     });
                     let all = controller.services.cache.namespace(&change.key.namespace);
-                    all.filter(|(_, entry)| means(&entry.value)).for_each(|(key, _)| queue.add(key.clone()));
+                    all.filter(|(_, entry)| means(&entry.value)).for_each(|(key, _)| pace.add(&mut queue, key.clone()));
                 }
             }
             changes = controller.slices.changed() => {

@@ -1,6 +1,6 @@
 //! ReplicaSets: as many pods of one template as asked for.
 
-use super::{Config, Watched, due, or_null, owner, patch_status, pod_from, settle};
+use super::{Config, Pace, Watched, due, or_null, owner, patch_status, pod_from, settle};
 use api::resource::{PODS, REPLICA_SETS};
 use api::time::{SignedDuration, Timestamp};
 use api::view::{Pod, ReplicaSet, ReplicaSetStatus};
@@ -86,6 +86,7 @@ pub(super) async fn run(config: Config) {
         config,
     };
     let mut queue: Queue<Key> = Queue::new();
+    let mut pace = Pace::default();
     loop {
         tokio::select! {
             changes = controller.sets.changed() => changes.into_iter().for_each(|change| queue.add(change.key)),
@@ -97,7 +98,7 @@ pub(super) async fn run(config: Config) {
                     for pod in [&change.old, &change.new].into_iter().flatten() {
                         let of = pod.metadata.controller().filter(|owner| &*owner.kind == "ReplicaSet");
                         if let Some(of) = of {
-                            queue.add(Key::new(&change.key.namespace, &of.name));
+                            pace.add(&mut queue, Key::new(&change.key.namespace, &of.name));
                         }
                     }
                 }
