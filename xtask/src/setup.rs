@@ -31,10 +31,15 @@ const NEEDS: &[Need] = &[
 const TARGETS: &[(&str, &str)] =
     &[("wasm32-wasip2", "the guests are components"), ("wasm32-wasip1", "one test guest is a core module")];
 
-/// Makes the machine ready; silent where it is.
+/// Parts of the toolchain that rustup's minimal profile leaves out, by the program that each brings.
+const COMPONENTS: &[(&str, &str, &str)] =
+    &[("rustfmt", "cargo-fmt", "the tests check the format"), ("clippy", "cargo-clippy", "the tests check the lints")];
+
+/// Makes the machine ready; silent where it is. What needs no root comes first, so that one command is left to whoever
+/// is not root.
 pub(crate) fn run() -> Result<()> {
-    packages()?;
-    targets()
+    toolchain()?;
+    packages()
 }
 
 fn packages() -> Result<()> {
@@ -46,12 +51,13 @@ fn packages() -> Result<()> {
         eprintln!("missing: {} ({})", need.package, need.why);
     }
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    let by_hand = format!("apt-get install -y {}", names.join(" "));
     if !shell::on_path("apt-get") {
+        let by_hand = format!("apt-get install -y {}", names.join(" "));
         bail!("install these with this system's package manager; on Debian: {by_hand}");
     }
     if !root() {
-        bail!("not root, so run this once: sudo {by_hand}");
+        let names = names.join(" ");
+        bail!("not root, so run this once: sudo sh -c 'apt-get update && apt-get install -y {names}'");
     }
     shell::run(shell::command("apt-get").args(["update", "-q"]))?;
     let mut install = shell::command("apt-get");
@@ -63,21 +69,33 @@ fn packages() -> Result<()> {
     }
 }
 
-fn targets() -> Result<()> {
+/// The Wasm targets and the components that the toolchain in use lacks.
+fn toolchain() -> Result<()> {
     let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
-    let missing: Vec<_> = TARGETS.iter().filter(|(target, _)| !libraries.join(target).is_dir()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    for (target, why) in &missing {
+    let sysroot = Path::new(sysroot.trim());
+    let libraries = sysroot.join("lib/rustlib");
+    let targets: Vec<_> = TARGETS.iter().filter(|(target, _)| !libraries.join(target).is_dir()).collect();
+    for (target, why) in &targets {
         eprintln!("missing: the Rust target {target} ({why})");
     }
-    let names: Vec<&str> = missing.iter().map(|(target, _)| *target).collect();
-    if !shell::on_path("rustup") {
-        bail!("install rustup (https://rustup.rs), then run: rustup target add {}", names.join(" "));
+    add("target", targets.iter().map(|(target, _)| *target).collect())?;
+    // Not PATH: rustup puts a stand-in of that name there, whether the component is installed or not.
+    let present = |program: &str| sysroot.join("bin").join(program).is_file();
+    let components: Vec<_> = COMPONENTS.iter().filter(|(_, program, _)| !present(program)).collect();
+    for (component, _, why) in &components {
+        eprintln!("missing: the Rust component {component} ({why})");
     }
-    shell::run(shell::command("rustup").args(["target", "add"]).args(&names))
+    add("component", components.iter().map(|(component, ..)| *component).collect())
+}
+
+fn add(what: &str, names: Vec<&str>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    if !shell::on_path("rustup") {
+        bail!("install rustup (https://rustup.rs), then run: rustup {what} add {}", names.join(" "));
+    }
+    shell::run(shell::command("rustup").args([what, "add"]).args(names))
 }
 
 fn root() -> bool {
