@@ -72,6 +72,8 @@ pub async fn run(config: Config, stop: CancellationToken) {
 pub(crate) struct Watched<V> {
     pub(crate) cache: Cache<V>,
     told: mpsc::Receiver<Followed>,
+    /// What own writes brought; their events come later and are known by then.
+    written: Vec<Change<V>>,
     /// True once the first list is in: before that nothing may be concluded from absence.
     pub(crate) is_synced: bool,
 }
@@ -79,11 +81,14 @@ pub(crate) struct Watched<V> {
 impl<V> Watched<V> {
     pub(crate) fn new(cluster: &Handle, resource: &Resource, parse: fn(&Object) -> Option<V>) -> Watched<V> {
         let told = follow(cluster.clone(), follow::Selection::all(resource.clone()));
-        Watched { cache: Cache::new(parse), told, is_synced: false }
+        Watched { cache: Cache::new(parse), told, written: Vec::new(), is_synced: false }
     }
 
     /// Waits for news; takes all that is there.
     pub(crate) async fn changed(&mut self) -> Vec<Change<V>> {
+        if !self.written.is_empty() {
+            return std::mem::take(&mut self.written);
+        }
         let Some(first) = self.told.recv().await else { return std::future::pending().await };
         let mut changes = self.take(&first);
         for _ in 0..BATCH_MAX {
@@ -103,9 +108,10 @@ impl<V> Watched<V> {
         }
     }
 
-    /// Takes the result of an own write, so that the next plan knows of it.
+    /// Takes the result of an own write, so that the next plan knows of it. It is a change like any other: a patch
+    /// answers with what others wrote meanwhile, whose own events are old news when they come.
     pub(crate) fn wrote(&mut self, object: &Arc<Object>) {
-        self.cache.apply(&client::Event::Modified(Arc::clone(object)));
+        self.written.extend(self.cache.apply(&client::Event::Modified(Arc::clone(object))));
     }
 }
 
@@ -194,4 +200,33 @@ fn pod_from(template: &Tree, namespace: &str, prefix: &str, owner: Tree) -> Tree
     }
     let spec = edit::at(template, &["spec"]).cloned().unwrap_or_default();
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    fn set(revision: u64, replicas: u32) -> Arc<Object> {
+        let tree = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": {"replicas": replicas},
+            "metadata": {"name": "a", "namespace": "default", "uid": "1", "resourceVersion": revision.to_string()}});
+        Arc::new(Object::from_tree(&tree).expect("an object"))
+    }
+
+    #[test]
+    fn what_others_wrote_is_not_lost_in_the_answer_to_an_own_write() {
+        let (tell, told) = mpsc::channel(8);
+        let parse = |object: &Object| object.read::<api::view::ReplicaSet>().ok();
+        let mut sets = Watched { cache: Cache::new(parse), told, written: Vec::new(), is_synced: true };
+        let replicas = |changes: Vec<Change<api::view::ReplicaSet>>| {
+            changes.iter().map(|change| change.new.as_ref().and_then(|set| set.spec.replicas)).collect::<Vec<_>>()
+        };
+        tell.try_send(Followed::Event(client::Event::Added(set(1, 3)))).expect("room");
+        assert_eq!(sets.changed().now_or_never().map(replicas), Some(vec![Some(3)]));
+        sets.wrote(&set(3, 5));
+        tell.try_send(Followed::Event(client::Event::Modified(set(2, 5)))).expect("room");
+        tell.try_send(Followed::Event(client::Event::Modified(set(3, 5)))).expect("room");
+        assert_eq!(sets.changed().now_or_never().map(replicas), Some(vec![Some(5)]));
+        assert_eq!(sets.changed().now_or_never().map(replicas), Some(vec![]));
+    }
 }
