@@ -54,6 +54,10 @@ pub(super) fn create(registry: &Registry, kind: &Kind, put: &mut Put) -> Result<
     match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => pod(registry, &mut put.tree),
         ("", "Service") => service(registry, None, put),
+        ("batch", "Job") => {
+            api::defaults::select_job(&mut put.tree);
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

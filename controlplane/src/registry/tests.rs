@@ -1,6 +1,6 @@
 use super::*;
 use crate::store::memory;
-use api::resource::{CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES};
+use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, SERVICES};
 use client::cluster::{Cluster, ListOptions, Target, WatchOptions, WriteOptions};
 use client::{DeleteOptions, Event, Patch};
 use futures::StreamExt;
@@ -41,6 +41,20 @@ async fn a_pod_is_created_with_what_the_server_adds() {
     assert_eq!(read.tree(), made);
     let error = local.create(at(&PODS, ""), pod("a"), WriteOptions::default()).await.expect_err("twice");
     assert_eq!(error.to_string(), "pods \"a\" already exists");
+}
+
+#[tokio::test]
+async fn a_job_selects_its_own_pods() {
+    let local = local().await;
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let tree = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "default"},
+        "spec": {"template": template}});
+    let job = create(&local, &JOBS, tree).await.tree();
+    let selected = &job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"];
+    assert_eq!(selected, &job["metadata"]["uid"]);
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&labels["batch.kubernetes.io/controller-uid"], selected);
+    assert_eq!(labels["batch.kubernetes.io/job-name"], "j");
 }
 
 #[tokio::test]
