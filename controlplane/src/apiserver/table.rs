@@ -4,6 +4,7 @@
 
 mod cluster;
 mod core;
+mod rest;
 mod workload;
 
 use api::kinds::{self, Kind};
@@ -54,8 +55,7 @@ pub(super) fn table(
         .iter()
         .map(|object| {
             let tree = object.tree();
-            let mut cells = cells(kind, &tree, now);
-            cells.resize(columns.len(), "<none>".into());
+            let cells = cells(kind, columns, &tree, now);
             match include {
                 Include::None => json!({ "cells": cells }),
                 Include::Metadata => json!({ "cells": cells, "object": metadata(object) }),
@@ -75,11 +75,12 @@ pub(super) fn metadata(object: &Object) -> Tree {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta })
 }
 
-fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: Timestamp) -> Vec<Tree> {
     let own = workload::cells(kind, tree, now)
         .or_else(|| core::cells(kind, tree, now))
-        .or_else(|| cluster::cells(kind, tree, now));
-    own.unwrap_or_else(|| vec![name(tree), age(tree, now)])
+        .or_else(|| cluster::cells(kind, tree, now))
+        .or_else(|| rest::cells(kind, tree, now));
+    own.unwrap_or_else(|| rest::by_name(columns, tree, now))
 }
 
 fn name(tree: &Tree) -> Tree {

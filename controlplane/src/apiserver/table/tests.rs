@@ -53,3 +53,42 @@ fn services_and_nodes_have_their_own_cells() {
     );
     assert_eq!(node[1], "Ready,SchedulingDisabled");
 }
+
+#[test]
+fn every_kind_fills_its_columns() {
+    for kind in kinds::builtin() {
+        let cells =
+            row(&kind.resource, json!({"metadata": {"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"}}));
+        let columns = kinds::columns(kind.group(), &kind.kind);
+        for (column, cell) in columns.iter().zip(&cells) {
+            match &*column.name {
+                "Name" => assert_eq!(cell, "x", "{}", kind.kind),
+                "Age" => assert_eq!(cell, "10m", "{}", kind.kind),
+                "Created At" => assert_eq!(cell, "2026-01-01T00:00:00Z", "{}", kind.kind),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_quota_and_a_disruption_budget_say_what_is_left() {
+    let quota = json!({"metadata": {"name": "q"}, "status": {"hard": {"pods": "10", "limits.cpu": "2"}, "used": {"pods": "3"}}});
+    assert_eq!(row(&resource("", "resourcequotas"), quota)[1..3], ["pods: 3/10", "limits.cpu: 0/2"].map(Tree::from));
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1}, "status": {"disruptionsAllowed": 2}});
+    assert_eq!(row(&resource("policy", "poddisruptionbudgets"), budget)[1..4], [json!("1"), json!("N/A"), json!(2)]);
+}
+
+#[test]
+fn an_autoscaler_shows_its_goal() {
+    let tree = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 5, "minReplicas": 2,
+        "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+        "metrics": [{"resource": {"name": "cpu", "target": {"averageUtilization": 80}}}]}});
+    let cells = row(&resource("autoscaling", "horizontalpodautoscalers"), tree);
+    assert_eq!(cells[1..6], [json!("Deployment/web"), json!("cpu: <unknown>/80%"), json!("2"), json!(5), json!(0)]);
+}
+
+fn resource(group: &str, plural: &str) -> api::Resource {
+    let found = kinds::builtin().iter().find(|kind| kind.group() == group && &*kind.resource.plural == plural);
+    found.expect("built in").resource.clone()
+}
