@@ -39,7 +39,7 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
 
 /// What can be said by a column's name alone.
 pub(super) fn by_name(columns: &[Column], tree: &Tree, now: Timestamp) -> Vec<Tree> {
-    let cell = |column: &Column| match &*column.name {
+    let cell = |column: &Column| match column.name {
         "Name" => name(tree),
         "Age" => age(tree, now),
         "Created At" => text(tree, &["metadata", "creationTimestamp"]),

@@ -61,7 +61,7 @@ fn every_kind_fills_its_columns() {
             row(&kind.resource, json!({"metadata": {"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"}}));
         let columns = kinds::columns(kind.group(), &kind.kind);
         for (column, cell) in columns.iter().zip(&cells) {
-            match &*column.name {
+            match column.name {
                 "Name" => assert_eq!(cell, "x", "{}", kind.kind),
                 "Age" => assert_eq!(cell, "10m", "{}", kind.kind),
                 "Created At" => assert_eq!(cell, "2026-01-01T00:00:00Z", "{}", kind.kind),
