@@ -12,6 +12,8 @@ mod first;
 mod load;
 #[path = "bench/machine.rs"]
 mod machine;
+#[path = "bench/peers.rs"]
+mod peers;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use the rest")]
 #[path = "e2e/process.rs"]
 mod process;
@@ -35,7 +37,7 @@ fn measure() {
     server.push("hello", "hello:v1");
     row("resident, idle", &format!("{:.1} MB", machine::resident(server.process.id()) as f64 / 1e6));
     server.ok("coracle", &["apply", "--wait", "-f", "examples/hello/hello.yaml"]);
-    load::node_port(&server);
+    peers::hello(&server);
     first::answers(&server);
     scale::out(&server, first::PODS);
 }

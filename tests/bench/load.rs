@@ -1,6 +1,6 @@
 //! Requests over keep-alive connections, and what the process under load pays for them.
 
-use crate::process::{Server, eventually};
+use crate::process::eventually;
 use crate::{machine, row};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,9 +14,10 @@ const LOAD: Duration = Duration::from_secs(5);
 pub(crate) struct Connection(TcpStream);
 
 /// What a load did.
+#[derive(Clone, Copy)]
 pub(crate) struct Done {
     /// Requests a second.
-    pub(crate) rate: f64,
+    rate: f64,
     /// Requests for each processor second of the process under load.
     pub(crate) work: f64,
 }
@@ -77,9 +78,17 @@ pub(crate) fn run(pid: u32, port: u16) -> Done {
     Done { rate: count / seconds, work: count / (machine::cpu(pid) - before) }
 }
 
-/// The Service `hello` through its node port.
-pub(crate) fn node_port(server: &Server) {
-    let done = run(server.process.id(), server.node_port("hello"));
-    row("hello through the node port, 16 clients on the same cores", &format!("{:.0} requests/s", done.rate));
-    row("the same, for each CPU-second of coracle", &format!("{:.0} requests", done.work));
+/// The round with the middle of the work.
+pub(crate) fn middle(rounds: &mut [Done]) -> Done {
+    rounds.sort_by(|one, other| one.work.total_cmp(&other.work));
+    rounds[rounds.len() / 2]
+}
+
+// === impl Done ===
+
+impl Done {
+    pub(crate) fn show(self, what: &str) {
+        let value = format!("{:.0} requests/s, {:.0} for each CPU-second", self.rate, self.work);
+        row(&format!("{what}, {CLIENTS} clients on the same cores"), &value);
+    }
 }

@@ -28,8 +28,8 @@ enum Chore {
     Test(test::Args),
     /// Build the example guests into $CARGO_TARGET_DIR/guests
     Guests,
-    /// Measure the release binary
-    Bench,
+    /// Measure the release binary, beside its peers where they are installed
+    Bench(bench::Args),
     /// Make the embedded tables of the API anew from a folder of facts
     Facts {
         /// The folder; $CORACLE_FACTS without it
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Guests => guests::build().map(|_| ()),
-        Chore::Bench => bench::run(),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Facts { folder } => facts::run(&folder.into_iter().collect::<Vec<_>>()),
     };
     match result {
