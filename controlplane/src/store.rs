@@ -1,23 +1,29 @@
 //! The replicated store that takes etcd's place: revisions, transactions and watches over Raft and RocksDB.
 //!
 //! Knows no Kubernetes: keys and values are bytes. A write goes from [`Store`] over a bounded queue to the one thread
-//! that writes (`task`), through the Raft library (`driver`), to the rules (`state`), and into one durable batch
-//! (`disk`); the watchers then find it in the `history`.
+//! that writes (`task`), which hands it to the state machine of this member (`member`): through the Raft library
+//! (`driver`) to the rules (`state`), and into one durable batch (`disk`); the watchers then find it in the `history`.
 
+pub mod group;
 pub mod kv;
 pub mod memory;
 
 mod command;
 mod disk;
 mod driver;
+mod flaw;
 mod history;
 mod identity;
 mod keys;
 mod log;
+mod medium;
+mod member;
 mod open;
+mod record;
 mod state;
 mod task;
 mod trace;
+mod view;
 
 pub use identity::OpenError;
 pub use kv::Kv;
@@ -32,21 +38,25 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use command::Command;
 use disk::Disk;
-use driver::Driver;
+use driver::{Driver, Setup};
+use flaw::Planted;
+use group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use history::History;
 use kv::{Changes, Error, Op, Range, Ranged, Txn, TxnDone, Watch};
+use member::Member;
 use state::Staged;
-use task::{Event, Task};
+use task::{Event, Reader, Task, Writer};
+use view::View;
 
 /// Writes and linearizable reads that wait for the disk or for a quorum; more callers wait before the queue.
 const QUEUE_MAX: usize = 4096;
 
 /// What a store is opened with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// The folder; made if it is not there.
     pub dir: PathBuf,
@@ -58,7 +68,22 @@ pub struct Config {
     pub history_bytes_max: usize,
     /// Keeps a log even for a sole member, so that tests and measurements see what several members do.
     pub keeps_log: bool,
+    /// Takes messages to other members.
+    pub carrier: Arc<dyn Carrier>,
+    /// Where nothing was stored yet: what to become a member of, in place of beginning a new cluster.
+    pub join: Option<Join>,
 }
+
+/// A place in a cluster that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Join {
+    pub cluster: u64,
+    /// Never another's, nor one that this or another folder had before.
+    pub member: u64,
+}
+
+/// There is nobody to carry anything to.
+struct Alone;
 
 /// A handle of an open store; clones share it. It is closed by [`Store::close`], or when the last clone goes.
 #[derive(Clone)]
@@ -70,7 +95,8 @@ struct Shared {
     disk: Arc<Disk>,
     history: Arc<History>,
     /// Nobody else takes part, so whatever was acknowledged is applied here.
-    is_sole: AtomicBool,
+    is_sole: Arc<AtomicBool>,
+    members: watch::Sender<Members>,
     cluster: u64,
     member: u64,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -87,7 +113,17 @@ impl Config {
             cache_bytes: 16 * 1024 * 1024,
             history_bytes_max: 32 * 1024 * 1024,
             keeps_log: false,
+            carrier: Arc::new(Alone),
+            join: None,
         }
+    }
+}
+
+// === impl Alone ===
+
+impl Carrier for Alone {
+    fn send(&self, letter: Letter) {
+        tracing::error!(to = letter.to, "a message for another member, and there is no way to any");
     }
 }
 
@@ -102,11 +138,22 @@ impl Store {
         let disk = Arc::new(opened.disk);
         let history = Arc::new(opened.history);
         let (events, queue) = std::sync::mpsc::channel();
-        let driver = Driver::new(member, rand::random(), (opened.log, opened.record.applied), config.keeps_log)
-            .map_err(database)?;
-        let is_sole = AtomicBool::new(driver.is_sole());
+        let setup = Setup { keeps_log: config.keeps_log, ..Setup::new(member, rand::random()) };
+        let driver = Driver::new(setup, opened.log, opened.record.applied).map_err(database)?;
+        let is_sole = Arc::new(AtomicBool::new(driver.is_sole()));
+        let members = Members::new(&opened.record.members, &driver.conf(), None, driver.term());
+        let members = watch::Sender::new(members);
         let on_disk = (Arc::clone(&disk), opened.record);
-        let mut task = Task::new(driver, on_disk, Arc::clone(&history), queue, config.window);
+        let mut task = Task {
+            member: Member::new(driver, on_disk, (member, rand::random()), Planted::default()),
+            disk: Arc::clone(&disk),
+            history: Arc::clone(&history),
+            events: queue,
+            window: config.window,
+            is_sole: Arc::clone(&is_sole),
+            carrier: config.carrier,
+            members: members.clone(),
+        };
         task.start().map_err(|fatal| database(fatal.0))?;
         let lock = opened.lock;
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
@@ -124,7 +171,7 @@ impl Store {
         let thread = thread.map_err(|error| database(error.to_string()))?;
         let thread = Mutex::new(Some(thread));
         let queue = Arc::new(Semaphore::new(QUEUE_MAX));
-        Ok(Store(Arc::new(Shared { events, queue, disk, history, is_sole, cluster, member, thread })))
+        Ok(Store(Arc::new(Shared { events, queue, disk, history, is_sole, members, cluster, member, thread })))
     }
 
     /// Finishes what was begun, ends the watches and lets go of the folder. What comes later is refused.
@@ -139,6 +186,49 @@ impl Store {
                 tracing::error!("the store's thread ended badly");
             }
         }
+    }
+
+    /// The members, as far as this one knows, and every change of them.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Members> {
+        self.0.members.subscribe()
+    }
+
+    /// Changes who takes part; done when the group has settled it. Only the leader can begin that.
+    ///
+    /// # Errors
+    /// Unavailable: another change is under way, this member does not lead, or a learner has not caught up. Unknown: it
+    /// was proposed, and the group has not settled it in time.
+    pub async fn change_members(&self, change: MemberChange) -> Result<(), Error> {
+        let ask = |ticket| Event::Change { change, ticket };
+        self.0.propose(ask).await.map(drop)
+    }
+
+    /// Asks another member to lead in place of this one.
+    pub fn transfer_leadership(&self, to: u64) {
+        self.0.tell(Event::Transfer { to });
+    }
+
+    /// Takes a message of another member. The error: it is no message.
+    pub fn receive(&self, message: &[u8], snapshot: Option<SnapshotData>) -> Result<(), Error> {
+        use prost::Message as _;
+        let message = raft::eraftpb::Message::decode(message)
+            .map_err(|error| Error::Invalid(format!("a message of another member is garbled: {error}")))?;
+        if message.to != self.0.member {
+            return Err(Error::Invalid(format!("a message for member {:x} came to {:x}", message.to, self.0.member)));
+        }
+        self.0.tell(Event::Receive { message, image: snapshot.map(|data| data.0) });
+        Ok(())
+    }
+
+    /// The data of a snapshot have reached a member, or not.
+    pub fn snapshot_sent(&self, to: u64, is_sent: bool) {
+        self.0.tell(Event::SnapshotSent { to, is_sent });
+    }
+
+    /// A member could not be reached.
+    pub fn unreachable(&self, to: u64) {
+        self.0.tell(Event::Unreachable { to });
     }
 
     #[must_use]
@@ -198,7 +288,7 @@ fn is_read(txn: &Txn) -> bool {
     txn.success.iter().chain(&txn.failure).all(|op| matches!(op, Op::Range(_)))
 }
 
-fn read(view: &mut disk::View<'_>, head: state::Head, txn: &Txn) -> Result<TxnDone, state::Failure> {
+fn read(view: &mut View<'_>, head: state::Head, txn: &Txn) -> Result<TxnDone, state::Failure> {
     Staged::new(view, head).txn(txn).map(|(done, _)| done)
 }
 
@@ -213,9 +303,19 @@ fn die(cause: &str) -> ! {
 
 impl Shared {
     async fn write(&self, command: Command) -> Result<TxnDone, Error> {
+        self.propose(|ticket| Event::Write { command, ticket }).await
+    }
+
+    /// A store that is closing hears nothing more.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    async fn propose(&self, ask: impl FnOnce(Writer) -> Event) -> Result<TxnDone, Error> {
         let permit = Arc::clone(&self.queue).acquire_owned().await.map_err(|_| closing())?;
         let (done, answer) = oneshot::channel();
-        self.events.send(Event::Write { command, done, permit }).map_err(|_| closing())?;
+        let ticket = Writer { done, _permit: permit };
+        self.events.send(ask(ticket)).map_err(|_| closing())?;
         answer.await.unwrap_or_else(|_| Err(Error::Unknown("the store closed before the write was settled".into())))
     }
 
@@ -226,7 +326,7 @@ impl Shared {
         }
         let _permit = self.queue.acquire().await.map_err(|_| closing())?;
         let (done, answer) = oneshot::channel();
-        self.events.send(Event::Read { done }).map_err(|_| closing())?;
+        self.events.send(Event::Read { ticket: Reader { done } }).map_err(|_| closing())?;
         answer.await.unwrap_or_else(|_| Err(closing()))
     }
 
@@ -259,5 +359,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

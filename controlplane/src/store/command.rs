@@ -13,6 +13,11 @@ pub(super) enum Command {
     Txn(Txn),
     /// Reads below this revision are refused from now on.
     Compact(u64),
+    /// The leader's digest at a revision; whose differs has other data.
+    Check {
+        revision: u64,
+        digest: u64,
+    },
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -21,6 +26,16 @@ struct CommandWire {
     txn: Option<TxnWire>,
     #[prost(uint64, optional, tag = "2")]
     compact: Option<u64>,
+    #[prost(message, optional, tag = "3")]
+    check: Option<CheckWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CheckWire {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(fixed64, tag = "2")]
+    digest: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -86,22 +101,27 @@ impl Command {
                     success: txn.success.iter().map(op_out).collect(),
                     failure: txn.failure.iter().map(op_out).collect(),
                 }),
-                compact: None,
+                ..CommandWire::default()
             },
-            Command::Compact(revision) => CommandWire { txn: None, compact: Some(*revision) },
+            Command::Compact(revision) => CommandWire { compact: Some(*revision), ..CommandWire::default() },
+            Command::Check { revision, digest } => {
+                let check = Some(CheckWire { revision: *revision, digest: *digest });
+                CommandWire { check, ..CommandWire::default() }
+            }
         };
         wire.encode_to_vec()
     }
 
     pub(super) fn decode(bytes: Bytes) -> Result<Command, String> {
         let wire = CommandWire::decode(bytes).map_err(|error| error.to_string())?;
-        match (wire.txn, wire.compact) {
-            (Some(txn), None) => Ok(Command::Txn(Txn {
+        match (wire.txn, wire.compact, wire.check) {
+            (Some(txn), None, None) => Ok(Command::Txn(Txn {
                 compares: txn.compares.into_iter().map(compare_in).collect::<Result<_, _>>()?,
                 success: txn.success.into_iter().map(op_in).collect::<Result<_, _>>()?,
                 failure: txn.failure.into_iter().map(op_in).collect::<Result<_, _>>()?,
             })),
-            (None, Some(revision)) => Ok(Command::Compact(revision)),
+            (None, Some(revision), None) => Ok(Command::Compact(revision)),
+            (None, None, Some(CheckWire { revision, digest })) => Ok(Command::Check { revision, digest }),
             _ => Err("a command of a kind that this version does not know".into()),
         }
     }

@@ -1,7 +1,7 @@
 //! What this member must do next for the group to agree: the Raft library as a state machine without I/O.
 //!
 //! Knows no disk, no clock, no network and no commands: it is told what happened, and [`Driver::next`] tells what has
-//! to be written and applied. The caller does it and says so with [`Driver::written`].
+//! to be sent, written and applied. The caller does it and says so with [`Driver::written`].
 //!
 //! # One member
 //! With a single voter and no learner, an entry is committed as soon as it is durable, and nobody will ever ask for it
@@ -11,9 +11,10 @@
 
 use std::collections::HashSet;
 
-use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, HardState};
-use raft::{Config, RawNode, ReadState, Ready, StateRole};
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
+use raft::{Config, ProgressState, RawNode, ReadState, Ready, SnapshotStatus, StateRole, Storage};
 
+use super::flaw::{Flaw, Planted};
 use super::log::{Kept, Log, Position};
 
 /// Bytes of entries in one message to a follower.
@@ -25,23 +26,38 @@ const UNCOMMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of entries that are applied in one go.
 const APPLY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A follower campaigns after 10 to 20 ticks without a leader.
-const ELECTION_TICKS: usize = 10;
+pub(super) const ELECTION_TICKS: usize = 10;
 const HEARTBEAT_TICKS: usize = 2;
 /// What is kept of the log for followers that lag; those further behind get a snapshot.
 const KEPT: Kept = Kept { entries: 10_000, bytes: 32 * 1024 * 1024 };
 /// Nobody lags behind a sole member.
 const NOTHING_KEPT: Kept = Kept { entries: 0, bytes: 0 };
 
+/// How a driver is set up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    pub(super) id: u64,
+    /// Decides the election timeouts.
+    pub(super) seed: u64,
+    /// Entries are written before they are applied even by a sole member.
+    pub(super) keeps_log: bool,
+    pub(super) kept: Kept,
+    pub(super) planted: Planted,
+}
+
 pub(super) struct Driver {
     node: RawNode<Log>,
-    seed: u64,
+    setup: Setup,
     applied: u64,
-    keeps_log: bool,
 }
 
 /// What must be done before the driver can go on.
 pub(super) struct Step {
     ready: Ready,
+    /// To send at once.
+    pub(super) messages: Vec<Message>,
+    /// To install before anything is written: all that was settled up to its index.
+    pub(super) snapshot: Option<Snapshot>,
     /// To write first, all or nothing.
     pub(super) entries: Vec<Entry>,
     pub(super) hard: Option<HardState>,
@@ -51,14 +67,28 @@ pub(super) struct Step {
     pub(super) reads: Vec<ReadState>,
 }
 
+/// What a step that is durable leads to.
+pub(super) struct Written {
+    pub(super) messages: Vec<Message>,
+    /// To apply next.
+    pub(super) settled: Vec<Entry>,
+}
+
+// === impl Setup ===
+
+impl Setup {
+    pub(super) fn new(id: u64, seed: u64) -> Setup {
+        Setup { id, seed, keeps_log: false, kept: KEPT, planted: Planted::default() }
+    }
+}
+
 // === impl Driver ===
 
 impl Driver {
-    /// A member that was at `applied` when it stopped. `seed` decides its election timeouts. With `keeps_log`, entries
-    /// are written before they are applied even by a sole member.
-    pub(super) fn new(id: u64, seed: u64, (log, applied): (Log, u64), keeps_log: bool) -> Result<Driver, String> {
+    /// A member that was at `applied` when it stopped.
+    pub(super) fn new(setup: Setup, log: Log, applied: u64) -> Result<Driver, String> {
         let config = Config {
-            id,
+            id: setup.id,
             applied,
             election_tick: ELECTION_TICKS,
             heartbeat_tick: HEARTBEAT_TICKS,
@@ -72,7 +102,8 @@ impl Driver {
         };
         let logger = slog::Logger::root(super::trace::Forward, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|error| error.to_string())?;
-        let mut driver = Driver { node, seed, applied, keeps_log };
+        let mut driver = Driver { node, setup, applied };
+        driver.node.mut_store().planted = setup.planted;
         driver.settle_timeout();
         Ok(driver)
     }
@@ -81,15 +112,40 @@ impl Driver {
         self.node.raft.state == StateRole::Leader
     }
 
+    /// The leader of the present term as far as this member knows.
+    pub(super) fn leader(&self) -> Option<u64> {
+        (self.node.raft.leader_id != raft::INVALID_ID).then_some(self.node.raft.leader_id)
+    }
+
+    pub(super) fn term(&self) -> u64 {
+        self.node.raft.term
+    }
+
     /// Nobody else takes part, so what is durable here is committed.
     pub(super) fn is_sole(&self) -> bool {
-        let conf = self.node.raft.prs().conf().to_conf_state();
-        conf.voters == [self.node.raft.id] && conf.voters_outgoing.is_empty() && conf.learners.is_empty()
+        let conf = self.conf();
+        conf.voters == [self.setup.id] && conf.voters_outgoing.is_empty() && conf.learners.is_empty()
+    }
+
+    /// Does this member take part, as a voter or a learner?
+    pub(super) fn is_member(&self) -> bool {
+        self.node.raft.prs().get(self.setup.id).is_some()
+    }
+
+    /// The membership that is in effect.
+    pub(super) fn conf(&self) -> ConfState {
+        self.node.raft.prs().conf().to_conf_state()
     }
 
     /// What is settled here is at once applied, so the log need not be on disk.
     pub(super) fn leaves_no_log(&self) -> bool {
-        self.is_sole() && !self.keeps_log
+        self.is_sole() && !self.setup.keeps_log
+    }
+
+    /// A tenth of a second has gone by.
+    pub(super) fn tick(&mut self) {
+        self.node.tick();
+        self.settle_timeout();
     }
 
     /// Stands for election now. A sole member wins at once.
@@ -99,15 +155,93 @@ impl Driver {
         self.settle_timeout();
     }
 
-    /// False: nothing was proposed.
+    /// Stops leading, so that the others elect one of them; it still gives them its vote.
+    pub(super) fn step_down(&mut self) {
+        let term = self.term();
+        self.node.raft.become_follower(term, raft::INVALID_ID);
+        self.settle_timeout();
+    }
+
+    /// Has a learner been heard of lately, and is it at most `behind` entries behind?
+    pub(super) fn may_promote(&self, id: u64, behind: u64) -> bool {
+        let progress = self.node.raft.prs().get(id);
+        self.is_leader() && progress.is_some_and(|known| known.recent_active && known.matched + behind >= self.last())
+    }
+
+    /// Asks another member to lead; nothing happens if it is not up to date in time.
+    pub(super) fn transfer(&mut self, to: u64) {
+        self.node.transfer_leader(to);
+    }
+
+    /// Takes a message of another member. The error: this member lacks what it had confirmed, and may not go on.
+    pub(super) fn receive(&mut self, mut message: Message) -> Result<(), String> {
+        if is_local(message.msg_type()) || self.is_stale_reject(&message) {
+            return Ok(());
+        }
+        let last = self.last();
+        if message.msg_type() == MessageType::MsgHeartbeat && message.term >= self.term() && message.commit > last {
+            if !self.setup.planted.is(Flaw::AmnesiaIgnored) {
+                let commit = message.commit;
+                return Err(format!("the leader knows that entry {commit} is here, but the log ends at {last}"));
+            }
+            message.commit = last;
+        }
+        self.count_learner(&mut message);
+        // What comes from somebody who is not a member, or not any more, is refused; that is no fault of ours.
+        let _ = self.node.step(message);
+        self.settle_timeout();
+        Ok(())
+    }
+
+    /// A rejection that was overtaken by a later confirmation would set back what is sent next to before what is
+    /// known to match (raft-rs #557, not in 0.7.0).
+    fn is_stale_reject(&self, message: &Message) -> bool {
+        if message.msg_type() != MessageType::MsgAppendResponse || !message.reject {
+            return false;
+        }
+        let progress = self.node.raft.prs().get(message.from);
+        progress.is_some_and(|known| message.index <= known.matched || message.reject_hint < known.matched)
+    }
+
+    fn count_learner(&self, message: &mut Message) {
+        if self.setup.planted.is(Flaw::LearnerCounts) && message.msg_type() == MessageType::MsgAppendResponse {
+            let conf = self.conf();
+            if conf.learners.contains(&message.from) {
+                message.from = conf.voters.iter().copied().find(|id| *id != self.setup.id).unwrap_or(message.from);
+            }
+        }
+    }
+
+    /// False: nothing was proposed. On another member than the leader it is handed on, and may be lost on the way.
     pub(super) fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> bool {
-        self.is_leader() && self.node.propose(context, data).is_ok()
+        self.leader().is_some() && self.node.propose(context, data).is_ok()
+    }
+
+    /// Proposes another membership; false if another change is under way, or this member does not lead.
+    pub(super) fn propose_conf(&mut self, context: Vec<u8>, change: ConfChangeV2) -> bool {
+        self.is_leader()
+            && !self.node.raft.has_pending_conf()
+            && self.conf().voters_outgoing.is_empty()
+            && self.node.propose_conf_change(context, change).is_ok()
     }
 
     /// Asks for a point from which a read is linearizable; it comes in [`Step::reads`], or never. Each attempt has
     /// to have a context of its own: the library would answer a repeated one with the older point.
     pub(super) fn read_index(&mut self, context: Vec<u8>) {
+        if self.setup.planted.is(Flaw::ReadWithoutQuorum) && self.is_leader() {
+            let index = self.node.raft.raft_log.committed;
+            self.node.raft.read_states.push(ReadState { index, request_ctx: context });
+            return;
+        }
         self.node.read_index(context);
+    }
+
+    pub(super) fn report_snapshot(&mut self, to: u64, is_sent: bool) {
+        self.node.report_snapshot(to, if is_sent { SnapshotStatus::Finish } else { SnapshotStatus::Failure });
+    }
+
+    pub(super) fn report_unreachable(&mut self, to: u64) {
+        self.node.report_unreachable(to);
     }
 
     pub(super) fn next(&mut self) -> Option<Step> {
@@ -115,8 +249,10 @@ impl Driver {
             return None;
         }
         let mut ready = self.node.ready();
-        assert!(ready.snapshot().metadata.is_none(), "a snapshot arrived, and no member could have sent one");
+        let snapshot = ready.snapshot();
         let mut step = Step {
+            snapshot: (!snapshot.is_empty()).then(|| snapshot.clone()),
+            messages: ready.take_messages(),
             hard: ready.hs().cloned(),
             must_sync: ready.must_sync(),
             reads: ready.take_read_states(),
@@ -124,8 +260,18 @@ impl Driver {
             entries: ready.take_entries(),
             ready,
         };
+        if self.setup.planted.is(Flaw::AnswersBeforeSync) {
+            step.messages.append(&mut step.ready.take_persisted_messages());
+        }
+        if let Some(snapshot) = &step.snapshot {
+            let metadata = snapshot.get_metadata();
+            let before = Position { index: metadata.index, term: metadata.term };
+            self.node.mut_store().restore(before, metadata.get_conf_state().clone());
+            self.applied = metadata.index;
+        }
         self.node.mut_store().append(&step.entries);
-        if self.settles_at_once(&step.entries) {
+        let settled = step.settled.last().map_or(self.applied, |entry| entry.index);
+        if self.settles_at_once(&step.entries, settled) {
             let mut hard = self.node.raft.hard_state();
             hard.commit = step.entries.last().map_or(hard.commit, |entry| entry.index.max(hard.commit));
             step.hard = Some(hard);
@@ -134,24 +280,59 @@ impl Driver {
         Some(step)
     }
 
-    /// The step is durable, and its settled entries are applied. Returns what is settled by that, to apply next.
-    pub(super) fn written(&mut self, step: Step) -> Vec<Entry> {
+    /// The step is durable, and its settled entries are applied.
+    pub(super) fn written(&mut self, step: Step) -> Written {
         self.note_applied(&step.settled);
-        let mut light = self.node.advance_append(step.ready);
+        let mut ready = step.ready;
+        let mut messages = ready.take_persisted_messages();
+        let mut light = self.node.advance_append(ready);
+        messages.append(&mut light.take_messages());
         let applied = self.applied;
         let mut settled = light.take_committed_entries();
         settled.retain(|entry| entry.index > applied);
-        settled
+        Written { messages, settled }
     }
 
     /// All that was to be applied is; the log in memory may be cut.
     pub(super) fn applied(&mut self, settled: &[Entry]) {
         self.note_applied(settled);
         self.node.advance_apply_to(self.applied);
-        let kept = if self.leaves_no_log() { NOTHING_KEPT } else { KEPT };
-        let floor = self.node.store().floor(self.applied, kept);
+        let kept = if self.leaves_no_log() { NOTHING_KEPT } else { self.setup.kept };
+        let store = self.node.store();
+        let floor = store.floor(self.applied, kept);
+        // Who takes the snapshot needs what comes after it; beyond reason that is another snapshot.
+        let most = store.floor(self.applied, Kept { entries: kept.entries * 4, bytes: kept.bytes * 4 });
+        let floor = store.offered().map_or(floor, |offered| floor.min(offered).max(most));
         self.node.mut_store().cut(floor);
+        if self.node.raft.prs().iter().all(|(_, progress)| progress.state != ProgressState::Snapshot) {
+            self.node.mut_store().withdraw();
+        }
         self.settle_timeout();
+    }
+
+    /// Does a member wait for a snapshot that is not there?
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.node.store().take_wish() && !self.setup.planted.is(Flaw::LogCutTooFar)
+    }
+
+    /// From now on this is what a member far behind gets.
+    pub(super) fn offer_snapshot(&mut self, snapshot: Snapshot) {
+        self.node.mut_store().offer(snapshot);
+    }
+
+    /// The last entry of the log.
+    pub(super) fn last(&self) -> u64 {
+        self.node.raft.raft_log.last_index()
+    }
+
+    /// The term of a settled entry that is still known.
+    pub(super) fn term_of(&self, index: u64) -> Option<u64> {
+        self.node.store().term(index).ok()
+    }
+
+    /// The index of the snapshot that is offered.
+    pub(super) fn offered(&self) -> Option<u64> {
+        self.node.store().offered()
     }
 
     /// The last entry that the log need not have any more.
@@ -161,29 +342,20 @@ impl Driver {
 
     /// Applies a change of the membership.
     pub(super) fn configure(&mut self, entry: &Entry) -> Result<ConfState, String> {
-        use prost::Message as _;
-        let conf = match entry.entry_type() {
-            EntryType::EntryConfChange => {
-                let change = ConfChange::decode(&*entry.data).map_err(|error| error.to_string())?;
-                self.node.apply_conf_change(&change)
-            }
-            EntryType::EntryConfChangeV2 => {
-                let change = ConfChangeV2::decode(&*entry.data).map_err(|error| error.to_string())?;
-                self.node.apply_conf_change(&change)
-            }
-            EntryType::EntryNormal => return Err("an ordinary entry changes no membership".into()),
-        };
-        conf.map_err(|error| error.to_string())
+        let change = conf_change(entry)?;
+        self.node.apply_conf_change(&change).map_err(|error| error.to_string())
     }
 
     fn note_applied(&mut self, settled: &[Entry]) {
         self.applied = settled.last().map_or(self.applied, |entry| entry.index);
     }
 
-    fn settles_at_once(&self, entries: &[Entry]) -> bool {
+    /// Entries from an earlier life that lie before these go the long way, and so do these.
+    fn settles_at_once(&self, entries: &[Entry], settled: u64) -> bool {
         let kinds: HashSet<EntryType> = entries.iter().map(Entry::entry_type).collect();
         self.is_leader()
             && self.leaves_no_log()
+            && entries.first().is_some_and(|entry| entry.index == settled + 1)
             && entries.last().is_some_and(|entry| entry.term == self.node.raft.term)
             && kinds == HashSet::from([EntryType::EntryNormal])
     }
@@ -192,10 +364,25 @@ impl Driver {
     /// that a simulation can be repeated.
     fn settle_timeout(&mut self) {
         let raft = &mut self.node.raft;
-        let mut mixed = self.seed ^ raft.id.rotate_left(32) ^ raft.term.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.setup.seed ^ raft.id.rotate_left(32) ^ raft.term.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^= mixed >> 31;
         let spread = usize::try_from(mixed % ELECTION_TICKS as u64).unwrap_or(0);
         raft.set_randomized_election_timeout(ELECTION_TICKS + spread);
+    }
+}
+
+/// Kinds that a member tells only itself.
+fn is_local(kind: MessageType) -> bool {
+    use MessageType::{MsgBeat, MsgCheckQuorum, MsgHup, MsgSnapStatus, MsgUnreachable};
+    matches!(kind, MsgHup | MsgBeat | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum)
+}
+
+/// The change of membership that an entry holds. Only the second form was ever written.
+pub(super) fn conf_change(entry: &Entry) -> Result<ConfChangeV2, String> {
+    use prost::Message as _;
+    match entry.entry_type() {
+        EntryType::EntryConfChangeV2 => ConfChangeV2::decode(&*entry.data).map_err(|error| error.to_string()),
+        kind => Err(format!("an entry of kind {kind:?} changes no membership in a way that this version knows")),
     }
 }

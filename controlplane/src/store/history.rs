@@ -120,6 +120,16 @@ impl History {
         ring.floor = ring.floor.max(revision);
     }
 
+    /// Begins anew after `revision`: what came before it is not known, and whoever waits for it learns so.
+    pub(super) fn restart(&self, revision: u64) {
+        let mut ring = self.ring.lock();
+        ring.entries.clear();
+        (ring.bytes, ring.floor) = (0, revision);
+        ring.mark(Instant::now(), revision);
+        drop(ring);
+        self.newest.send_replace(revision);
+    }
+
     /// The newest revision that is older than `age`.
     pub(super) fn older_than(&self, age: Duration) -> Option<u64> {
         let now = Instant::now();

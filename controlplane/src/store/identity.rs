@@ -12,12 +12,18 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Join;
+use super::medium::Promise;
+
 /// The layout of the data; one more whenever an older version could misread it.
 pub(super) const FORMAT: u32 = 1;
 
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
-pub(super) const DATABASE: &str = "db";
+const PROMISE: &str = "promise";
+/// The first database of a folder; those that replace it are numbered.
+const DATABASE: &str = "db";
+const DATABASE_PREFIX: &str = "db-";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
@@ -26,6 +32,8 @@ pub(super) struct Identity {
     pub(super) member: u64,
     pub(super) folder: String,
     pub(super) phase: Phase,
+    /// The folder of the database that counts; any other is a leftover.
+    pub(super) database: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,14 +103,17 @@ impl Lock {
 // === impl Identity ===
 
 impl Identity {
-    /// A new one-member cluster.
-    pub(super) fn new() -> Identity {
+    /// That of a new one-member cluster, or of the place in one that exists.
+    pub(super) fn new(join: Option<Join>) -> Identity {
+        let drawn = Join { cluster: rand::random_range(1..u64::MAX), member: rand::random_range(1..u64::MAX) };
+        let Join { cluster, member } = join.unwrap_or(drawn);
         Identity {
             format: FORMAT,
-            cluster: rand::random_range(1..u64::MAX),
-            member: rand::random_range(1..u64::MAX),
+            cluster,
+            member,
             folder: uuid::Uuid::new_v4().to_string(),
             phase: Phase::Creating,
+            database: DATABASE.into(),
         }
     }
 
@@ -129,6 +140,17 @@ impl Identity {
         serde_json::from_value(body).map(Some).map_err(|_| garbled())
     }
 
+    /// The name for a database that replaces the present one.
+    pub(super) fn next_database(&self) -> String {
+        let number = self.database.strip_prefix(DATABASE_PREFIX).and_then(|number| number.parse::<u64>().ok());
+        format!("{DATABASE_PREFIX}{}", number.unwrap_or(0) + 1)
+    }
+
+    /// Is a file of this name a database of a folder, or an image of one?
+    pub(super) fn is_database(name: &str) -> bool {
+        name == DATABASE || name.starts_with(DATABASE_PREFIX)
+    }
+
     /// Written whole or not at all, and durable.
     pub(super) fn store(&self, dir: &Path) -> Result<(), OpenError> {
         let path = dir.join(IDENTITY);
@@ -136,6 +158,27 @@ impl Identity {
         let text = format!("{body}\n{}\n", checksum(&body));
         replace(&path, text.as_bytes()).map_err(|source| OpenError::Io { path, source })
     }
+}
+
+/// What the member of a folder has promised; nothing if it never had to.
+pub(super) fn load_promise(dir: &Path) -> Result<Promise, OpenError> {
+    let path = dir.join(PROMISE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Promise::default()),
+        Err(source) => return Err(OpenError::Io { path, source }),
+    };
+    let body = text.trim_end().rsplit_once('\n').filter(|(body, sum)| *sum == checksum(body));
+    let promise = body.and_then(|(body, _)| serde_json::from_str(body).ok());
+    promise.ok_or_else(|| OpenError::Amnesia { dir: dir.into(), what: "the note of its promises is garbled".into() })
+}
+
+/// Written whole or not at all, and durable.
+pub(super) fn store_promise(dir: &Path, promise: Promise) -> Result<(), OpenError> {
+    let path = dir.join(PROMISE);
+    let body = serde_json::to_string(&promise).expect("a promise is plain data");
+    let text = format!("{body}\n{}\n", checksum(&body));
+    replace(&path, text.as_bytes()).map_err(|source| OpenError::Io { path, source })
 }
 
 fn checksum(body: &str) -> String {

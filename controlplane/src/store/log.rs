@@ -3,10 +3,13 @@
 //! Pure: what of it has to be on disk, and when, is told by the driver. A follower that needs older entries than
 //! these gets a snapshot.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError, util};
+
+use super::flaw::{Flaw, Planted};
 
 /// Where a log ends that was cut at its beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +35,11 @@ pub(super) struct Log {
     entries: VecDeque<Entry>,
     /// Of the data of all entries.
     bytes: u64,
+    /// What a follower that needs older entries gets; its data are sent beside it.
+    offered: Option<Snapshot>,
+    /// Somebody asked for one that is not there.
+    is_wanted: Cell<bool>,
+    pub(super) planted: Planted,
 }
 
 // === impl Log ===
@@ -39,7 +47,41 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(hard: HardState, conf: ConfState, before: Position, entries: Vec<Entry>) -> Log {
         let bytes = entries.iter().map(size).sum();
-        Log { hard, conf, before, entries: entries.into(), bytes }
+        Log {
+            hard,
+            conf,
+            before,
+            entries: entries.into(),
+            bytes,
+            offered: None,
+            is_wanted: Cell::new(false),
+            planted: Planted::default(),
+        }
+    }
+
+    /// Is a snapshot asked for? Asks once for each wish.
+    pub(super) fn take_wish(&self) -> bool {
+        self.is_wanted.replace(false)
+    }
+
+    pub(super) fn offer(&mut self, snapshot: Snapshot) {
+        self.offered = Some(snapshot);
+    }
+
+    pub(super) fn withdraw(&mut self) {
+        self.offered = None;
+    }
+
+    /// The last entry that the offered snapshot stands for.
+    pub(super) fn offered(&self) -> Option<u64> {
+        self.offered.as_ref().map(|snapshot| snapshot.get_metadata().index)
+    }
+
+    /// Begins anew after a snapshot from another member.
+    pub(super) fn restore(&mut self, before: Position, conf: ConfState) {
+        assert!(before.index > self.before.index, "a snapshot that is older than the log was taken");
+        (self.before, self.conf, self.bytes, self.offered) = (before, conf, 0, None);
+        self.entries.clear();
     }
 
     pub(super) fn before(&self) -> Position {
@@ -121,7 +163,8 @@ impl Storage for Log {
 
     fn term(&self, index: u64) -> raft::Result<u64> {
         match index {
-            index if index == self.before.index => Ok(self.before.term),
+            index if index == self.before.index && !self.planted.is(Flaw::TermForgotten) => Ok(self.before.term),
+            index if index == self.before.index => Err(StorageError::Compacted.into()),
             index if index < self.before.index => Err(StorageError::Compacted.into()),
             index if index > self.last() => Err(StorageError::Unavailable.into()),
             index => Ok(self.entries[self.position(index)].term),
@@ -136,8 +179,16 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        match &self.offered {
+            Some(offered) if offered.get_metadata().index >= request_index.max(self.before.index) => {
+                Ok(offered.clone())
+            }
+            _ => {
+                self.is_wanted.set(true);
+                Err(StorageError::SnapshotTemporarilyUnavailable.into())
+            }
+        }
     }
 }
 

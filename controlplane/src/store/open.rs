@@ -5,17 +5,19 @@
 use std::path::Path;
 
 use prost::Message as _;
-use raft::eraftpb::ConfState;
 use rocksdb::WriteBatch;
 
 use super::Config;
-use super::disk::{self, Disk, Record};
+use super::disk::{Disk, IMAGE_PREFIX};
 use super::history::{CHANGE_OVERHEAD_BYTES, History, Recorded};
-use super::identity::{DATABASE, Identity, Lock, OpenError, Phase, sync_dir};
+use super::identity::{self, Identity, Lock, OpenError, Phase, sync_dir};
 use super::keys;
 use super::kv::{Change, KeyValue};
 use super::log::Log;
+use super::medium::{Medium, Promise};
+use super::record::Record;
 use super::state::{Failure, Versions};
+use super::view::View;
 
 /// A folder that is ours.
 pub(super) struct Opened {
@@ -31,34 +33,75 @@ pub(super) fn open(config: &Config) -> Result<Opened, OpenError> {
     let dir = &config.dir;
     let lock = Lock::take(dir)?;
     let identity = match Identity::load(dir)? {
-        Some(identity) => identity,
-        None if dir.join(DATABASE).exists() => return Err(amnesia(dir, "its identity file is missing")),
-        None => Identity::new(),
+        Some(identity) if identity.phase == Phase::Ready => identity,
+        // Nothing was promised from it yet.
+        Some(_) => Identity::new(config.join),
+        None if has_database(dir)? => return Err(amnesia(dir, "its identity file is missing")),
+        None => Identity::new(config.join),
     };
+    clear(dir, &identity)?;
     let (identity, disk) = match identity.phase {
         Phase::Creating => create(config, identity)?,
-        Phase::Ready if !dir.join(DATABASE).join("CURRENT").exists() => {
+        Phase::Ready if !dir.join(&identity.database).join("CURRENT").exists() => {
             return Err(amnesia(dir, "its database is missing"));
         }
         Phase::Ready => {
-            let disk = Disk::open(&dir.join(DATABASE), false, config.cache_bytes);
+            let disk = Disk::open(dir, identity.clone(), false, config.cache_bytes);
             (identity, disk.map_err(|cause| OpenError::Database { dir: dir.clone(), cause })?)
         }
     };
-    let database = |cause| OpenError::Database { dir: dir.clone(), cause };
-    let record = disk.record().map_err(database)?.ok_or_else(|| amnesia(dir, "the record of the store is missing"))?;
+    let database = |failure: Failure| OpenError::Database { dir: dir.clone(), cause: failure.cause() };
+    let record = disk.with(|view| view.record()).map_err(database)?;
+    let record = record.ok_or_else(|| amnesia(dir, "the record of the store is missing"))?;
     if record.folder != identity.folder {
         return Err(amnesia(dir, "its database belongs to another folder"));
     }
-    let entries = disk.entries(record.before_index + 1).map_err(database)?;
+    let promise = identity::load_promise(dir)?;
+    let log = log(&disk, &record, promise).map_err(database)?.map_err(|what| amnesia(dir, what))?;
+    let history = history(&disk, &record, config.history_bytes_max).map_err(database)?;
+    Ok(Opened { lock, identity, disk, record, log, history })
+}
+
+/// The log as a member left it; the inner error says what is wrong with it.
+pub(super) fn log(
+    medium: &impl Medium,
+    record: &Record,
+    promise: Promise,
+) -> Result<Result<Log, &'static str>, Failure> {
+    let entries = medium.with(|view| view.entries(record.before_index + 1))?;
     let last = entries.last().map_or(record.before_index, |entry| entry.index);
     let is_whole = entries.iter().zip(record.before_index + 1..).all(|(entry, index)| entry.index == index);
-    if !is_whole || record.applied > record.commit || record.commit > last || record.before_index > record.applied {
-        return Err(amnesia(dir, "its log has a gap or ends too early"));
+    let wrong = if is_whole {
+        record.contradiction(last).or(promise.broken_by(record, last))
+    } else {
+        Some("its log has a gap")
+    };
+    Ok(match wrong {
+        Some(wrong) => Err(wrong),
+        None => Ok(Log::new(record.hard(), record.conf.clone().unwrap_or_default(), record.before(), entries)),
+    })
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, OpenError> {
+    let io = |source| OpenError::Io { path: dir.into(), source };
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(dir).map_err(io)?.collect();
+    Ok(entries.map_err(io)?.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
+fn has_database(dir: &Path) -> Result<bool, OpenError> {
+    Ok(names(dir)?.iter().any(|name| Identity::is_database(name)))
+}
+
+/// Removes what an end without a close left: images, and databases that were replaced or never came into use.
+fn clear(dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+    for name in names(dir)? {
+        let is_leftover = name.starts_with(IMAGE_PREFIX) || Identity::is_database(&name);
+        if is_leftover && name != identity.database {
+            let path = dir.join(name);
+            std::fs::remove_dir_all(&path).map_err(|source| OpenError::Io { path, source })?;
+        }
     }
-    let log = Log::new(record.hard(), record.conf.clone().unwrap_or_default(), record.before(), entries);
-    let history = history(&disk, &record, config.history_bytes_max).map_err(disk::cause).map_err(database)?;
-    Ok(Opened { lock, identity, disk, record, log, history })
+    Ok(())
 }
 
 fn amnesia(dir: &Path, what: &str) -> OpenError {
@@ -69,25 +112,23 @@ fn amnesia(dir: &Path, what: &str) -> OpenError {
 /// next start begins again.
 fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), OpenError> {
     let dir = &config.dir;
-    let path = dir.join(DATABASE);
+    let path = dir.join(&identity.database);
     let io = |source| OpenError::Io { path: path.clone(), source };
     let database = |cause| OpenError::Database { dir: dir.clone(), cause };
     identity.store(dir)?;
     if path.exists() {
         std::fs::remove_dir_all(&path).map_err(io)?;
     }
-    let disk = Disk::open(&path, true, config.cache_bytes).map_err(database)?;
-    let record = Record {
-        folder: identity.folder.clone(),
-        conf: Some(ConfState { voters: vec![identity.member], ..ConfState::default() }),
-        revision: 1,
-        ..Record::default()
+    identity.phase = Phase::Ready;
+    let disk = Disk::open(dir, identity.clone(), true, config.cache_bytes).map_err(database)?;
+    let record = match config.join {
+        None => Record::first(identity.folder.clone(), vec![identity.member]),
+        Some(_) => Record::joining(identity.folder.clone()),
     };
     let mut batch = WriteBatch::default();
     batch.put(keys::RECORD, record.encode_to_vec());
     disk.write(batch, true).map_err(database)?;
     sync_dir(dir).map_err(io)?;
-    identity.phase = Phase::Ready;
     identity.store(dir)?;
     tracing::info!(dir = %dir.display(), cluster = identity.cluster, member = identity.member, "store created");
     Ok((identity, disk))
@@ -139,7 +180,7 @@ fn history(disk: &Disk, record: &Record, bytes_max: usize) -> Result<History, Fa
     Ok(history)
 }
 
-fn restore(view: &mut disk::View<'_>, touched: keys::Touched) -> Result<Change, Failure> {
+pub(super) fn restore(view: &mut View<'_>, touched: keys::Touched) -> Result<Change, Failure> {
     let keys::Touched { revision, key, replaced, is_delete, .. } = touched;
     let missing = || Failure::Broken(format!("the version of {key:?} at revision {revision} is missing"));
     let previous = match replaced {

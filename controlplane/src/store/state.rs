@@ -199,6 +199,15 @@ fn holds(compare: &Compare, current: Option<&KeyValue>) -> bool {
 
 // === impl Failure ===
 
+impl Failure {
+    pub(super) fn cause(self) -> String {
+        match self {
+            Failure::Broken(cause) => cause,
+            Failure::Refused(error) => error.to_string(),
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Refused(error)

@@ -1,0 +1,147 @@
+//! The other members: who they are, and what goes to and fro between them.
+//!
+//! How messages travel is not known here; a [`Carrier`] takes them, and may lose them.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
+
+use super::disk::Image;
+
+/// Takes messages to other members, without waiting. What cannot be sent is dropped; the group asks again.
+pub trait Carrier: Send + Sync + 'static {
+    fn send(&self, letter: Letter);
+}
+
+/// A message for another member.
+pub struct Letter {
+    pub to: u64,
+    /// As [`Store::receive`](super::Store::receive) takes it there.
+    pub message: Bytes,
+    /// Goes with it; the message means nothing without it. Tell
+    /// [`Store::snapshot_sent`](super::Store::snapshot_sent) how that went.
+    pub snapshot: Option<SnapshotData>,
+}
+
+/// The data of a snapshot: a folder of files, which goes when this does.
+#[derive(Debug)]
+pub struct SnapshotData(pub(super) Image);
+
+/// A member of the group, as all members know it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Member {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Where the other members reach it.
+    #[prost(string, tag = "3")]
+    pub url: String,
+}
+
+/// How a member takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Receives everything and decides nothing.
+    Learner,
+    Voter,
+}
+
+/// A change of who takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A new one, as a learner.
+    Add(Member),
+    /// A learner becomes a voter.
+    Promote(u64),
+    /// An address or a name.
+    Update(Member),
+    Remove(u64),
+}
+
+/// What travels with a change of the membership in the log.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Entry {
+    #[prost(message, optional, tag = "1")]
+    set: Option<Member>,
+    #[prost(uint64, tag = "2")]
+    removed: u64,
+}
+
+/// The members as this one knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    pub members: Vec<(Member, Role)>,
+    pub leader: Option<u64>,
+    pub term: u64,
+}
+
+// === impl SnapshotData ===
+
+impl SnapshotData {
+    /// A folder with the files of a snapshot that came in; it is this store's from now on.
+    #[must_use]
+    pub fn received(folder: PathBuf) -> SnapshotData {
+        SnapshotData(Image::of(folder))
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+// === impl MemberChange ===
+
+impl MemberChange {
+    /// As the Raft library wants it, with what it does not know beside it.
+    pub(super) fn into_conf(self) -> ConfChangeV2 {
+        use prost::Message as _;
+        let (kind, id, entry) = match self {
+            MemberChange::Add(member) => {
+                (Some(ConfChangeType::AddLearnerNode), member.id, Entry { set: Some(member), removed: 0 })
+            }
+            MemberChange::Update(member) => (None, member.id, Entry { set: Some(member), removed: 0 }),
+            MemberChange::Promote(id) => (Some(ConfChangeType::AddNode), id, Entry::default()),
+            MemberChange::Remove(id) => (Some(ConfChangeType::RemoveNode), id, Entry { set: None, removed: id }),
+        };
+        let changes = kind.map(|kind| {
+            let mut change = ConfChangeSingle { node_id: id, ..ConfChangeSingle::default() };
+            change.set_change_type(kind);
+            change
+        });
+        let changes = changes.into_iter().collect();
+        ConfChangeV2 { changes, context: entry.encode_to_vec(), ..ConfChangeV2::default() }
+    }
+
+    /// Who is known after a change that was settled.
+    pub(super) fn apply(members: &mut Vec<Member>, change: &ConfChangeV2) -> Result<(), String> {
+        use prost::Message as _;
+        let entry = Entry::decode(&*change.context).map_err(|error| format!("a change of members: {error}"))?;
+        members.retain(|known| known.id != entry.removed && entry.set.as_ref().is_none_or(|set| set.id != known.id));
+        members.extend(entry.set);
+        members.sort_by_key(|member| member.id);
+        Ok(())
+    }
+}
+
+// === impl Members ===
+
+impl Members {
+    pub(super) fn new(known: &[Member], conf: &ConfState, leader: Option<u64>, term: u64) -> Members {
+        let role = |id: &u64| match conf.learners.contains(id) {
+            true => Role::Learner,
+            false => Role::Voter,
+        };
+        let ids = conf.voters.iter().chain(&conf.learners);
+        let mut members: Vec<_> = ids
+            .map(|id| {
+                let member = known.iter().find(|member| member.id == *id).cloned();
+                (member.unwrap_or_else(|| Member { id: *id, ..Member::default() }), role(id))
+            })
+            .collect();
+        members.sort_by_key(|(member, _)| member.id);
+        Members { members, leader, term }
+    }
+}

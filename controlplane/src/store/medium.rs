@@ -1,0 +1,71 @@
+//! What a member needs of a disk: an ordered map of bytes, changed by batches that are whole.
+//!
+//! RocksDB is one ([`disk`](super::disk)); the simulation has another that can crash, so that both run the same code.
+
+use super::record::Record;
+use super::state::Failure;
+use super::view::View;
+
+pub(super) trait Medium {
+    type Batch: Batch;
+    /// All data at one instant, for a member that is far behind. Clones share it.
+    type Image: Clone;
+
+    /// All or nothing, in order; with `sync`, durable with all before it. An error means that nothing more may be
+    /// promised from this medium.
+    fn write(&self, batch: Self::Batch, sync: bool) -> Result<(), String>;
+
+    /// Does something with a view of the newest data.
+    fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure>;
+
+    fn image(&self) -> Result<Self::Image, String>;
+
+    /// Notes, durably and apart from the data, what others rely on, so that a start finds out if the data lost it.
+    fn promise(&self, promise: Promise) -> Result<(), String>;
+
+    /// Takes the data of an image in place of its own, under this record: all or nothing, and durable.
+    fn install(&self, image: Self::Image, record: &Record) -> Result<(), String>;
+}
+
+/// What a member has told others that it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Promise {
+    pub(super) term: u64,
+    /// Whom it voted for in that term; 0: nobody.
+    pub(super) vote: u64,
+    /// Entries up to this one are settled, and were durable here.
+    pub(super) settled: u64,
+}
+
+// === impl Promise ===
+
+impl Promise {
+    /// What is missing from data that end with the entry `last`.
+    pub(super) fn broken_by(&self, record: &Record, last: u64) -> Option<&'static str> {
+        if record.term < self.term || (record.term == self.term && self.vote != 0 && record.vote != self.vote) {
+            return Some("it has forgotten a vote");
+        }
+        (last < self.settled).then_some("its log has lost entries that it had confirmed")
+    }
+}
+
+/// Changes that are made together.
+pub(super) trait Batch: Default {
+    fn put(&mut self, key: &[u8], value: &[u8]);
+    fn delete(&mut self, key: &[u8]);
+    /// Keys from `from` up to but without `to`.
+    fn delete_range(&mut self, from: &[u8], to: &[u8]);
+}
+
+/// A place between the keys, as in RocksDB.
+pub(super) trait Cursor {
+    /// To the first key at or after this one.
+    fn seek(&mut self, key: &[u8]);
+    /// To the last key at or before this one.
+    fn seek_for_prev(&mut self, key: &[u8]);
+    fn next(&mut self);
+    fn prev(&mut self);
+    /// `None`: there is no key here, or it could not be read; [`Cursor::check`] tells.
+    fn item(&self) -> Option<(&[u8], &[u8])>;
+    fn check(&self) -> Result<(), Failure>;
+}

@@ -1,0 +1,721 @@
+//! One member of the group: what it does with writes, reads, messages and time, as a state machine.
+//!
+//! It owns the rules from a proposal to its answer, and writes to a [`Medium`]; it has no clock, no network and no
+//! thread. What it wants done comes out as [`Effect`]s, in order. The thread of a real member
+//! ([`task`](super::task)) and the simulation run the same code.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
+
+use twox_hash::XxHash3_64;
+
+use super::command::Command;
+use super::driver::{self, Driver};
+use super::flaw::{Flaw, Planted};
+use super::group::{MemberChange, Members};
+use super::history::Recorded;
+use super::keys;
+use super::kv::{Change, Error, TxnDone};
+use super::log::Position;
+use super::medium::{Batch, Medium, Promise};
+use super::record::Record;
+use super::state::{Failure, Head, Staged};
+
+/// Changes whose garbage is removed at once; a write waits that long at most.
+pub(super) const SWEEP_MAX: usize = 512;
+/// A write without an answer is given up after five seconds: it may still come to stand.
+const WRITE_TICKS_MAX: u64 = 50;
+/// A read is asked again after half a second, as often as fits into five.
+const READ_TICKS: u64 = 5;
+const READ_TICKS_MAX: u64 = 50;
+/// How often it is noted how much of the log is settled.
+const PROMISE_TICKS: u64 = 50;
+/// A learner that is no further behind may become a voter.
+const BEHIND_MAX: u64 = 1_000;
+/// Revisions between two digests that the members compare.
+const CHECK_REVISIONS: u64 = 1024;
+/// Digests that are kept for a comparison that is under way.
+const CHECKS_KEPT: usize = 8;
+
+/// The disk failed or contradicts itself, or the group does. Nothing more may be promised.
+#[derive(Debug)]
+pub(super) struct Fatal(pub(super) String);
+
+/// What a member wants done, in this order.
+pub(super) enum Effect<W, R, I> {
+    /// A message for another member; with a snapshot come its data.
+    Send(Box<Message>, Option<I>),
+    /// Revisions that are settled, and what was compacted with them.
+    Recorded(Vec<Recorded>, Option<u64>),
+    /// The data are those of another member now; what lies between is not known here.
+    Restored(Head),
+    Answered(W, Result<TxnDone, Error>),
+    /// What is applied shows all that was acknowledged before the read was asked.
+    Readable(R, Result<(), Error>),
+    /// This member was removed from the group. It goes on answering: the others may need its vote once more, to learn
+    /// that the removal was settled.
+    Removed,
+}
+
+pub(super) struct Member<M: Medium, W, R> {
+    pub(super) driver: Driver,
+    medium: Arc<M>,
+    record: Record,
+    id: u64,
+    ticks: u64,
+    /// Proposals by the number in their context. The other half of a context is drawn at each start, so an entry of
+    /// an earlier life is never taken for one of this.
+    waiting: BTreeMap<u64, Waiting<W>>,
+    /// Reads that nobody was asked about yet.
+    unasked: Vec<Reader<R>>,
+    reading: BTreeMap<u64, Reading<R>>,
+    life: u64,
+    last_number: u64,
+    /// Changes up to this revision have left no garbage.
+    swept: u64,
+    is_log_on_disk: bool,
+    /// The digests of some revisions, to compare with the leader's.
+    checks: VecDeque<(u64, u64)>,
+    /// The newest revision whose digest was sent round.
+    checked: u64,
+    /// The data of the snapshot that is offered to others.
+    outgoing: Option<M::Image>,
+    /// The data of a snapshot that came in, until the library has taken it or not.
+    incoming: Option<M::Image>,
+    promised: Promise,
+    promise_at: u64,
+    /// Somebody joined or left since that was last asked.
+    is_changed: bool,
+    planted: Planted,
+}
+
+struct Waiting<W> {
+    proposed: Proposed,
+    ticket: W,
+    until: u64,
+}
+
+enum Proposed {
+    Command(Command),
+    Members,
+}
+
+struct Reader<R> {
+    ticket: R,
+    until: u64,
+}
+
+/// Reads that share one question.
+struct Reading<R> {
+    readers: Vec<Reader<R>>,
+    asked: u64,
+    /// The entry that has to be applied first, once that is known.
+    index: Option<u64>,
+}
+
+/// A command that is settled.
+enum Job<W> {
+    /// Somebody here waits for the answer.
+    Proposed(Command, W),
+    Logged(Command),
+}
+
+/// What a batch has to tell when it is durable.
+struct Told<W> {
+    answers: Vec<(W, Result<TxnDone, Error>)>,
+    recorded: Vec<Recorded>,
+    compacted: Option<u64>,
+}
+
+// === impl Member ===
+
+impl<M: Medium, W, R> Member<M, W, R> {
+    /// `life` must never have been another member's, nor this one's before.
+    pub(super) fn new(
+        driver: Driver,
+        (medium, record): (Arc<M>, Record),
+        (id, life): (u64, u64),
+        planted: Planted,
+    ) -> Member<M, W, R> {
+        Member {
+            driver,
+            medium,
+            record,
+            id,
+            ticks: 0,
+            waiting: BTreeMap::new(),
+            unasked: Vec::new(),
+            reading: BTreeMap::new(),
+            life,
+            last_number: 0,
+            swept: 0,
+            is_log_on_disk: true,
+            checks: VecDeque::new(),
+            checked: 0,
+            outgoing: None,
+            incoming: None,
+            promised: Promise::default(),
+            promise_at: 0,
+            is_changed: true,
+            planted,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// A tenth of a second has gone by.
+    pub(super) fn tick(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        self.ticks += 1;
+        self.driver.tick();
+        let now = self.ticks;
+        let late: Vec<u64> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.until <= now).map(|(number, _)| *number).collect();
+        for number in late {
+            let Some(waiting) = self.waiting.remove(&number) else { continue };
+            if self.planted.is(Flaw::ProposedTwice)
+                && let Proposed::Command(command) = waiting.proposed
+            {
+                self.propose(command, waiting.ticket, out);
+                continue;
+            }
+            let lost = "the group did not settle the write in time; it has no leader, or lost one";
+            out(Effect::Answered(waiting.ticket, Err(Error::Unknown(lost.into()))));
+        }
+        let is_to_be_asked_again = |_: &u64, reading: &mut Reading<R>| {
+            let is_unheard = reading.index.is_none() && now >= reading.asked + READ_TICKS;
+            is_unheard || now >= reading.asked + READ_TICKS_MAX
+        };
+        for (_, reading) in self.reading.extract_if(.., is_to_be_asked_again) {
+            self.unasked.extend(reading.readers);
+        }
+        for late in self.unasked.extract_if(.., |reader| reader.until <= now) {
+            let why = "no leader confirmed the read in time";
+            out(Effect::Readable(late.ticket, Err(Error::Unavailable(why.into()))));
+        }
+    }
+
+    /// Takes a message of another member, and the data of the snapshot if it brings one.
+    pub(super) fn receive(&mut self, message: Message, image: Option<M::Image>) -> Result<(), Fatal> {
+        if message.msg_type() == MessageType::MsgSnapshot {
+            if image.is_none() {
+                return Ok(());
+            }
+            self.incoming = image;
+        }
+        self.driver.receive(message).map_err(Fatal)
+    }
+
+    pub(super) fn propose(&mut self, command: Command, ticket: W, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        let number = self.number();
+        let is_taken = self.driver.propose(self.context(number), command.encode());
+        self.expect(is_taken, number, Proposed::Command(command), ticket, out);
+    }
+
+    /// Changes who takes part. A learner that is behind, or was not heard of lately, is not made a voter: until it
+    /// had caught up, nothing could be settled without it.
+    pub(super) fn change(&mut self, change: MemberChange, ticket: W, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        if let MemberChange::Promote(id) = change
+            && self.driver.is_leader()
+            && !self.driver.may_promote(id, BEHIND_MAX)
+        {
+            let why = format!("member {id:x} has not caught up yet");
+            return out(Effect::Answered(ticket, Err(Error::Unavailable(why))));
+        }
+        if change == MemberChange::Remove(self.id) {
+            let why = "this member leads, and a leader is not removed: let another one lead first";
+            return out(Effect::Answered(ticket, Err(Error::Unavailable(why.into()))));
+        }
+        self.propose_conf(change.into_conf(), ticket, out);
+    }
+
+    pub(super) fn propose_conf(
+        &mut self,
+        change: ConfChangeV2,
+        ticket: W,
+        out: &mut impl FnMut(Effect<W, R, M::Image>),
+    ) {
+        let number = self.number();
+        let is_taken = self.driver.propose_conf(self.context(number), change);
+        self.expect(is_taken, number, Proposed::Members, ticket, out);
+    }
+
+    pub(super) fn members(&self) -> Members {
+        Members::new(&self.record.members, &self.driver.conf(), self.driver.leader(), self.driver.term())
+    }
+
+    /// Did the membership change since this was last asked?
+    pub(super) fn is_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    fn expect(
+        &mut self,
+        is_taken: bool,
+        number: u64,
+        proposed: Proposed,
+        ticket: W,
+        out: &mut impl FnMut(Effect<W, R, M::Image>),
+    ) {
+        if is_taken {
+            let until = self.ticks + WRITE_TICKS_MAX;
+            self.waiting.insert(number, Waiting { proposed, ticket, until });
+            return;
+        }
+        let why = match (self.driver.leader(), proposed) {
+            (None, _) => "there is no leader; most of the members cannot be reached",
+            (Some(_), Proposed::Command(_)) => "too much is waiting for a quorum",
+            (Some(_), Proposed::Members) => "another change of the members is under way, or this member does not lead",
+        };
+        out(Effect::Answered(ticket, Err(Error::Unavailable(why.into()))));
+    }
+
+    /// Asks for a linearizable point to read at.
+    pub(super) fn read(&mut self, ticket: R) {
+        self.unasked.push(Reader { ticket, until: self.ticks + READ_TICKS_MAX });
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn context(&self, number: u64) -> Vec<u8> {
+        [self.life.to_be_bytes(), number.to_be_bytes()].concat()
+    }
+
+    /// The number of a context of this life.
+    fn number_of(&self, context: &[u8]) -> Option<u64> {
+        let (life, number) = context.split_first_chunk::<8>()?;
+        (*life == self.life.to_be_bytes()).then(|| number.try_into().ok().map(u64::from_be_bytes))?
+    }
+
+    /// Does all that the driver wants done.
+    pub(super) fn flush(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<(), Fatal> {
+        self.ask();
+        while let Some(mut step) = self.driver.next() {
+            self.send(std::mem::take(&mut step.messages), out);
+            if let Some(hard) = &step.hard {
+                self.take_hard(hard);
+            }
+            if let Some(snapshot) = step.snapshot.take() {
+                self.restore(&snapshot, out)?;
+            }
+            if self.planted.is(Flaw::ConfWhenWritten) {
+                self.configure_early(&step.entries)?;
+            }
+            // A commit index alone goes to disk with what is applied because of it.
+            if step.must_sync || !step.entries.is_empty() || !step.settled.is_empty() {
+                self.write(&step.entries, &step.settled, step.must_sync, out)?;
+            }
+            for read in &step.reads {
+                if let Some(number) = self.number_of(&read.request_ctx) {
+                    self.reading.entry(number).and_modify(|reading| reading.index = Some(read.index));
+                }
+            }
+            let written = self.driver.written(step);
+            self.send(written.messages, out);
+            if !written.settled.is_empty() {
+                // The entries are durable on a quorum, and would be applied again after a crash.
+                self.write(&[], &written.settled, false, out)?;
+            }
+            self.driver.applied(&written.settled);
+            self.finish_reads(out);
+            self.offer()?;
+        }
+        self.incoming = None;
+        if self.driver.offered().is_none() {
+            self.outgoing = None;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, messages: Vec<Message>, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        for message in messages {
+            let image = match message.msg_type() {
+                MessageType::MsgSnapshot => self.outgoing.clone(),
+                _ => None,
+            };
+            out(Effect::Send(Box::new(message), image));
+        }
+    }
+
+    /// One question for all reads that came meanwhile.
+    fn ask(&mut self) {
+        if self.unasked.is_empty() {
+            return;
+        }
+        let readers = std::mem::take(&mut self.unasked);
+        let number = match self.planted.is(Flaw::ReadContextReused) {
+            true => 0,
+            false => self.number(),
+        };
+        self.driver.read_index(self.context(number));
+        let asked = self.ticks;
+        let reading = self.reading.entry(number).or_insert(Reading { readers: Vec::new(), asked, index: None });
+        reading.readers.extend(readers);
+    }
+
+    fn finish_reads(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        let applied = match self.planted.is(Flaw::ReadBeforeApplied) {
+            true => u64::MAX,
+            false => self.record.applied,
+        };
+        let is_shown = |_: &u64, reading: &mut Reading<R>| reading.index.is_some_and(|index| index <= applied);
+        for (_, reading) in self.reading.extract_if(.., is_shown) {
+            for reader in reading.readers {
+                out(Effect::Readable(reader.ticket, Ok(())));
+            }
+        }
+    }
+
+    fn take_hard(&mut self, hard: &HardState) {
+        (self.record.term, self.record.vote) = (hard.term, hard.vote);
+        if !self.planted.is(Flaw::CommitNotKept) {
+            self.record.commit = self.record.commit.max(hard.commit);
+        }
+    }
+
+    /// One batch: the entries to keep, the effects of those that are settled, and where that leaves this member.
+    fn write(
+        &mut self,
+        entries: &[Entry],
+        settled: &[Entry],
+        must_sync: bool,
+        out: &mut impl FnMut(Effect<W, R, M::Image>),
+    ) -> Result<(), Fatal> {
+        let mut batch = M::Batch::default();
+        for entry in entries {
+            self.is_log_on_disk = true;
+            batch.put(&keys::entry(entry.index), &entry.encode_to_vec());
+        }
+        let told = self.apply(settled, &mut batch, out)?;
+        self.move_log(settled, &mut batch);
+        let must_sync = must_sync && !(self.planted.is(Flaw::VoteNotSynced) && entries.is_empty());
+        if self.planted.is(Flaw::AppliedApart) {
+            self.medium.write(std::mem::take(&mut batch), must_sync).map_err(Fatal)?;
+        }
+        batch.put(keys::RECORD, &self.record.encode_to_vec());
+        self.medium.write(batch, must_sync).map_err(Fatal)?;
+        self.promise()?;
+        // Watchers and readers know before the writer does, so whoever has its answer finds its write.
+        if !told.recorded.is_empty() || told.compacted.is_some() {
+            out(Effect::Recorded(told.recorded, told.compacted));
+        }
+        for (ticket, answer) in told.answers {
+            out(Effect::Answered(ticket, answer));
+        }
+        Ok(())
+    }
+
+    /// Notes apart from the data what they must not lose: each vote, and now and then how much is settled.
+    fn promise(&mut self) -> Result<(), Fatal> {
+        let Record { term, vote, .. } = self.record;
+        let is_vote_new = (term, vote) != (self.promised.term, self.promised.vote);
+        if self.driver.leaves_no_log() || !is_vote_new && self.ticks < self.promise_at {
+            return Ok(());
+        }
+        let promise = Promise { term, vote, settled: self.record.commit };
+        self.promise_at = self.ticks + PROMISE_TICKS;
+        if promise != self.promised {
+            self.promised = promise;
+            self.medium.promise(promise).map_err(Fatal)?;
+        }
+        Ok(())
+    }
+
+    /// Applies settled entries: their changes go into the batch, and what to tell comes back.
+    fn apply(
+        &mut self,
+        settled: &[Entry],
+        batch: &mut M::Batch,
+        out: &mut impl FnMut(Effect<W, R, M::Image>),
+    ) -> Result<Told<W>, Fatal> {
+        let mut told = Told { answers: Vec::new(), recorded: Vec::new(), compacted: None };
+        if settled.is_empty() {
+            return Ok(told);
+        }
+        let jobs = self.jobs(settled, out)?;
+        let mut head = self.record.head();
+        if self.planted.is(Flaw::RevisionFromClock) {
+            head.revision += self.ticks % 2;
+        }
+        let medium = Arc::clone(&self.medium);
+        let (digest, checks) = (&mut self.record.digest, &mut self.checks);
+        let staged = medium.with(|view| {
+            let mut staged = Staged::new(view, head);
+            for job in jobs {
+                let answer = match job.command() {
+                    Command::Txn(txn) => staged.txn(txn).map(|(done, changes)| {
+                        if !changes.is_empty() {
+                            *digest = chain(*digest, done.revision, &changes);
+                            note(checks, done.revision, *digest);
+                        }
+                        told.record(done.revision, changes, batch);
+                        done
+                    }),
+                    Command::Compact(revision) => staged.compact(*revision).map(|()| {
+                        told.compacted = Some(*revision);
+                        TxnDone { succeeded: true, revision: head.revision, results: Vec::new() }
+                    }),
+                    Command::Check { revision, digest } => {
+                        compare(checks, *revision, *digest).map_err(Failure::Broken)?;
+                        Ok(TxnDone::default())
+                    }
+                };
+                let answer = match answer {
+                    Ok(done) => Ok(done),
+                    Err(Failure::Refused(error)) => Err(error),
+                    Err(broken) => return Err(broken),
+                };
+                if let Job::Proposed(_, ticket) = job {
+                    told.answers.push((ticket, answer));
+                }
+            }
+            Ok(staged.head())
+        });
+        let head = staged.map_err(|failure| Fatal(failure.cause()))?;
+        (self.record.revision, self.record.compacted) = (head.revision, head.compacted);
+        Ok(told)
+    }
+
+    /// The commands of entries: as they were proposed here, or else decoded. Membership changes take effect.
+    fn jobs(&mut self, settled: &[Entry], out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<Vec<Job<W>>, Fatal> {
+        let mut jobs = Vec::with_capacity(settled.len());
+        for entry in settled {
+            assert_eq!(entry.index, self.record.applied + 1, "entries are applied in order, each once");
+            self.record.applied = entry.index;
+            if !self.planted.is(Flaw::CommitNotKept) {
+                self.record.commit = self.record.commit.max(entry.index);
+            }
+            let waiting = self.number_of(&entry.context).and_then(|number| self.waiting.remove(&number));
+            if entry.entry_type() != EntryType::EntryNormal {
+                self.configure(entry, out)?;
+                if let Some(waiting) = waiting {
+                    let revision = self.record.revision;
+                    let done = TxnDone { succeeded: true, revision, results: Vec::new() };
+                    out(Effect::Answered(waiting.ticket, Ok(done)));
+                }
+                continue;
+            }
+            jobs.push(match waiting {
+                Some(Waiting { proposed: Proposed::Command(command), ticket, .. }) => Job::Proposed(command, ticket),
+                _ if entry.data.is_empty() => continue,
+                _ => Job::Logged(Command::decode(Bytes::copy_from_slice(&entry.data)).map_err(Fatal)?),
+            });
+        }
+        Ok(jobs)
+    }
+
+    fn configure(&mut self, entry: &Entry, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<(), Fatal> {
+        let was_member = self.driver.is_member();
+        let conf = match self.planted.is(Flaw::ConfWhenWritten) {
+            true => self.driver.conf(),
+            false => self.driver.configure(entry).map_err(Fatal)?,
+        };
+        self.record.conf = Some(conf);
+        self.is_changed = true;
+        let change = driver::conf_change(entry).map_err(Fatal)?;
+        MemberChange::apply(&mut self.record.members, &change).map_err(Fatal)?;
+        if was_member && !self.driver.is_member() {
+            out(Effect::Removed);
+        }
+        if self.driver.is_leader() && !self.driver.is_member() {
+            self.driver.step_down();
+        }
+        Ok(())
+    }
+
+    fn configure_early(&mut self, entries: &[Entry]) -> Result<(), Fatal> {
+        for entry in entries.iter().filter(|entry| entry.entry_type() != EntryType::EntryNormal) {
+            self.driver.configure(entry).map_err(Fatal)?;
+        }
+        Ok(())
+    }
+
+    /// Settled entries leave the log when nobody will ask for them.
+    fn move_log(&mut self, settled: &[Entry], batch: &mut M::Batch) {
+        let before = match settled.last() {
+            Some(last) if self.driver.leaves_no_log() => Position { index: last.index, term: last.term },
+            _ => self.driver.log_begins_after(),
+        };
+        if before.index <= self.record.before_index {
+            return;
+        }
+        (self.record.before_index, self.record.before_term) = (before.index, before.term);
+        // A sole member has entries on disk only from a time with more members.
+        if self.is_log_on_disk {
+            batch.delete_range(&keys::entry(0), &keys::entry(before.index + 1));
+            self.is_log_on_disk = !self.driver.leaves_no_log();
+        }
+    }
+
+    /// Takes over what another member had settled.
+    fn restore(&mut self, snapshot: &Snapshot, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<(), Fatal> {
+        let metadata = snapshot.get_metadata();
+        let theirs =
+            Record::decode(&*snapshot.data).map_err(|error| Fatal(format!("a snapshot is garbled: {error}")))?;
+        let image = self.incoming.take();
+        let image = image.ok_or_else(|| Fatal("a snapshot was taken whose data did not come".into()))?;
+        self.record = Record {
+            folder: std::mem::take(&mut self.record.folder),
+            term: self.record.term,
+            vote: self.record.vote,
+            commit: self.record.commit.max(metadata.index),
+            applied: metadata.index,
+            before_index: metadata.index,
+            before_term: metadata.term,
+            conf: Some(metadata.get_conf_state().clone()),
+            ..theirs
+        };
+        if self.planted.is(Flaw::SnapshotWithoutConf) {
+            self.record.conf = Some(ConfState { voters: vec![self.id], ..ConfState::default() });
+        }
+        if self.planted.is(Flaw::SnapshotMarkedEarly) {
+            let mut batch = M::Batch::default();
+            batch.put(keys::RECORD, &self.record.encode_to_vec());
+            self.medium.write(batch, true).map_err(Fatal)?;
+        }
+        self.medium.install(image, &self.record).map_err(Fatal)?;
+        self.swept = 0;
+        self.is_changed = true;
+        self.checks.clear();
+        self.is_log_on_disk = true;
+        out(Effect::Restored(self.record.head()));
+        Ok(())
+    }
+
+    /// Makes the snapshot that somebody waits for.
+    fn offer(&mut self) -> Result<(), Fatal> {
+        if !self.driver.wants_snapshot() {
+            return Ok(());
+        }
+        let Some(term) = self.driver.term_of(self.record.applied) else { return Ok(()) };
+        self.outgoing = Some(self.medium.image().map_err(Fatal)?);
+        let mut snapshot = Snapshot { data: self.record.encode_to_vec(), ..Snapshot::default() };
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = (self.record.applied, term);
+        metadata.conf_state = self.record.conf.clone();
+        self.driver.offer_snapshot(snapshot);
+        Ok(())
+    }
+
+    /// Asks the others whether they have the same data, if enough was written since.
+    pub(super) fn check(&mut self) {
+        if !self.driver.is_leader() || self.driver.is_sole() {
+            return;
+        }
+        let newest = self.checks.front().copied().filter(|(revision, _)| *revision > self.checked);
+        let Some((revision, digest)) = newest else { return };
+        self.checked = revision;
+        let number = self.number();
+        self.driver.propose(self.context(number), Command::Check { revision, digest }.encode());
+    }
+
+    /// Forgets the past up to a revision, if this member leads; the others follow.
+    pub(super) fn compact(&mut self, revision: u64) {
+        if revision > self.record.compacted && self.driver.is_leader() {
+            let number = self.number();
+            self.driver.propose(self.context(number), Command::Compact(revision).encode());
+        }
+    }
+
+    /// Removes versions that nobody can read any more, [`SWEEP_MAX`] changes at most; how many there were. Each
+    /// member does it by itself: it changes no answer, so it is neither in the log nor synced.
+    pub(super) fn sweep(&mut self) -> Result<usize, Fatal> {
+        if self.swept >= self.record.compacted {
+            return Ok(0);
+        }
+        let found = self.medium.with(|view| view.changes_from(self.swept + 1, SWEEP_MAX));
+        let mut found = found.map_err(|failure| Fatal(failure.cause()))?;
+        let is_partial = found.len() == SWEEP_MAX;
+        found.retain(|touched| touched.revision <= self.record.compacted);
+        let mut batch = M::Batch::default();
+        for touched in &found {
+            if touched.replaced != 0 {
+                batch.delete(&keys::version(&touched.key, touched.replaced));
+            }
+            if touched.is_delete {
+                batch.delete(&keys::version(&touched.key, touched.revision));
+            }
+            batch.delete(&keys::change(touched.revision, touched.position));
+        }
+        self.medium.write(batch, false).map_err(Fatal)?;
+        self.swept = match found.last() {
+            Some(last) if is_partial => last.revision - 1,
+            _ => self.record.compacted,
+        };
+        Ok(if is_partial { SWEEP_MAX } else { found.len() })
+    }
+}
+
+/// The digest after one more revision: the same wherever the same was applied.
+fn chain(digest: u64, revision: u64, changes: &[Change]) -> u64 {
+    let mut digest = digest;
+    let mut add = |bytes: &[u8]| digest = XxHash3_64::oneshot_with_seed(digest, bytes);
+    for Change { kv, is_delete, .. } in changes {
+        let (key, value) = (kv.key.len() as u64, kv.value.len() as u64);
+        let numbers =
+            [revision, kv.create_revision, kv.version, kv.lease.cast_unsigned(), u64::from(*is_delete), key, value];
+        add(numbers.map(u64::to_le_bytes).as_flattened());
+        add(&kv.key);
+        add(&kv.value);
+    }
+    digest
+}
+
+fn note(checks: &mut VecDeque<(u64, u64)>, revision: u64, digest: u64) {
+    if revision.is_multiple_of(CHECK_REVISIONS) {
+        if checks.len() == CHECKS_KEPT {
+            checks.pop_back();
+        }
+        checks.push_front((revision, digest));
+    }
+}
+
+/// The members hold different data, or this one's are damaged: going on would spread it.
+fn compare(checks: &VecDeque<(u64, u64)>, revision: u64, digest: u64) -> Result<(), String> {
+    match checks.iter().find(|(at, _)| *at == revision) {
+        Some((_, ours)) if *ours != digest => Err(format!(
+            "the data at revision {revision} differ from the leader's (digest {ours:016x}, there {digest:016x}): \
+             remove this member and add it anew with an empty folder"
+        )),
+        _ => Ok(()),
+    }
+}
+
+// === impl Job ===
+
+impl<W> Job<W> {
+    fn command(&self) -> &Command {
+        match self {
+            Job::Proposed(command, _) | Job::Logged(command) => command,
+        }
+    }
+}
+
+// === impl Told ===
+
+impl<W> Told<W> {
+    fn record(&mut self, revision: u64, changes: Vec<Change>, batch: &mut impl Batch) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut value = Vec::new();
+        for (position, change) in (0_u32..).zip(&changes) {
+            let replaced = change.previous.as_ref().map_or(0, |kv| kv.mod_revision);
+            value.clear();
+            keys::put_value(&mut value, &change.kv, change.is_delete);
+            batch.put(&keys::version(&change.kv.key, revision), &value);
+            let touched = keys::change_value(&change.kv.key, replaced, change.is_delete);
+            batch.put(&keys::change(revision, position), &touched);
+        }
+        self.recorded.push(Recorded { revision, changes });
+    }
+}

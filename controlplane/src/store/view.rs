@@ -1,0 +1,170 @@
+//! A look at the data of a member: versions, changes, entries and the record, by the layout of [`keys`](super::keys).
+
+use prost::Message as _;
+use raft::eraftpb::Entry;
+
+use super::keys;
+use super::kv::{KeyRange, KeyValue};
+use super::medium::Cursor;
+use super::record::Record;
+use super::state::{Failure, Versions};
+
+/// Older versions that are stepped over before the cursor seeks past them.
+const STEPS_BEFORE_SEEK: u32 = 4;
+
+/// A look at the data, through one cursor.
+pub(super) struct View<'a> {
+    cursor: &'a mut dyn Cursor,
+}
+
+fn broken(cause: String) -> Failure {
+    Failure::Broken(cause)
+}
+
+// === impl View ===
+
+impl<'a> View<'a> {
+    pub(super) fn new(cursor: &'a mut dyn Cursor) -> View<'a> {
+        View { cursor }
+    }
+
+    /// An iteration that ends because of an error looks like one that is at its end.
+    fn check(&self) -> Result<(), Failure> {
+        self.cursor.check()
+    }
+
+    pub(super) fn record(&mut self) -> Result<Option<Record>, Failure> {
+        self.cursor.seek(keys::RECORD);
+        let found = self.cursor.item().filter(|(key, _)| *key == keys::RECORD);
+        let record = found.map(|(_, bytes)| Record::decode(bytes));
+        let record = record.transpose().map_err(|error| broken(format!("the record is garbled: {error}")))?;
+        self.check().map(|()| record)
+    }
+
+    /// The entries of the log from `first` on.
+    pub(super) fn entries(&mut self, first: u64) -> Result<Vec<Entry>, Failure> {
+        let mut entries = Vec::new();
+        self.cursor.seek(&keys::entry(first));
+        while let Some((_, value)) = self.cursor.item().filter(|(key, _)| key[0] == keys::ENTRY) {
+            entries.push(Entry::decode(value).map_err(|error| broken(format!("an entry is garbled: {error}")))?);
+            self.cursor.next();
+        }
+        self.check().map(|()| entries)
+    }
+
+    /// How many versions of all keys there are, readable or not.
+    #[cfg(test)]
+    pub(super) fn versions(&mut self) -> Result<usize, Failure> {
+        let mut count = 0;
+        self.cursor.seek(&[keys::DATA]);
+        while self.cursor.item().is_some_and(|(key, _)| key[0] == keys::DATA) {
+            count += 1;
+            self.cursor.next();
+        }
+        self.check().map(|()| count)
+    }
+
+    /// Changes from a revision on, oldest first, at most `max`.
+    pub(super) fn changes_from(&mut self, revision: u64, max: usize) -> Result<Vec<keys::Touched>, Failure> {
+        let mut found = Vec::new();
+        self.cursor.seek(&keys::change(revision, 0));
+        while let Some((key, value)) = self.cursor.item() {
+            if key[0] != keys::CHANGE || found.len() == max {
+                break;
+            }
+            found.push(keys::touched(key, value).map_err(Failure::Broken)?);
+            self.cursor.next();
+        }
+        self.check().map(|()| found)
+    }
+
+    /// Changes after a revision, newest first, until told to stop.
+    pub(super) fn changes_back_to(
+        &mut self,
+        revision: u64,
+        mut each: impl FnMut(keys::Touched) -> bool,
+    ) -> Result<(), Failure> {
+        self.cursor.seek_for_prev(&keys::change(u64::MAX, u32::MAX));
+        while let Some((key, value)) = self.cursor.item() {
+            if key[0] != keys::CHANGE {
+                break;
+            }
+            let touched = keys::touched(key, value).map_err(Failure::Broken)?;
+            if touched.revision <= revision || !each(touched) {
+                break;
+            }
+            self.cursor.prev();
+        }
+        self.check()
+    }
+}
+
+impl Versions for View<'_> {
+    fn at(&mut self, key: &[u8], revision: u64) -> Result<Option<KeyValue>, Failure> {
+        let mut wanted = keys::data_prefix(key);
+        let prefix_length = wanted.len();
+        wanted.extend_from_slice(&(!revision).to_be_bytes());
+        self.cursor.seek(&wanted);
+        let Some((found, value)) = self.cursor.item() else {
+            return self.check().map(|()| None);
+        };
+        match keys::split_version(found) {
+            Some((prefix, at)) if *prefix == wanted[..prefix_length] => {
+                keys::value(keys::unescape(prefix), at, value, true).map_err(Failure::Broken)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn scan(
+        &mut self,
+        range: &KeyRange,
+        revision: u64,
+        values: bool,
+        each: &mut dyn FnMut(KeyValue) -> bool,
+    ) -> Result<(), Failure> {
+        let end = match &range.end {
+            None => {
+                self.at(&range.start, revision)?.map(each);
+                return Ok(());
+            }
+            Some(end) if **end == [0] => keys::data_end(),
+            Some(end) => keys::data_start(end),
+        };
+        self.cursor.seek(&keys::data_start(&range.start));
+        let mut steps = 0;
+        // The prefix of the key whose version was found, the rest of which is to be passed over.
+        let mut done: Vec<u8> = Vec::new();
+        while let Some((found, value)) = self.cursor.item() {
+            if *found >= *end || found[0] != keys::DATA {
+                break;
+            }
+            let (prefix, at) =
+                keys::split_version(found).ok_or_else(|| Failure::Broken("a key of the data is garbled".into()))?;
+            let is_done = *prefix == *done;
+            if !is_done && at <= revision {
+                let version = keys::value(keys::unescape(prefix), at, value, values).map_err(Failure::Broken)?;
+                if !version.is_none_or(&mut *each) {
+                    return Ok(());
+                }
+                done.clear();
+                done.extend_from_slice(prefix);
+                steps = 0;
+            }
+            steps += 1;
+            match steps > STEPS_BEFORE_SEEK {
+                false => self.cursor.next(),
+                true => {
+                    steps = 0;
+                    let mut next = prefix.to_vec();
+                    next.extend_from_slice(&if is_done { u64::MAX } else { !revision }.to_be_bytes());
+                    self.cursor.seek(&next);
+                    if is_done && self.cursor.item().is_some_and(|(key, _)| key.starts_with(&done)) {
+                        self.cursor.next();
+                    }
+                }
+            }
+        }
+        self.check()
+    }
+}
