@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod cache;
 pub mod clock;
+pub mod events;
 pub mod follow;
 pub mod http;
 pub mod queue;
@@ -15,5 +16,6 @@ pub use cluster::{
     Cluster, DeleteOptions, Error, Event, Events, Handle, List, ListOptions, Patch, Propagation, Target, WatchOptions,
     WriteOptions,
 };
+pub use events::{About, Happened, Recorder};
 pub use follow::{Followed, follow};
 pub use queue::Queue;

@@ -5,17 +5,20 @@
 
 mod account;
 mod certificate;
+mod claim;
 mod deployment;
 mod endpoints;
 mod garbage;
 mod job;
 mod namespace;
 mod node;
+mod pods;
 mod replica_set;
 
-use api::object::edit;
 use api::{Object, Resource, Tree};
-use client::{Cache, Change, Clock, Error, Followed, Handle, Key, Patch, Queue, Target, WriteOptions, follow};
+use client::{
+    Cache, Change, Clock, Error, Followed, Handle, Key, Patch, Queue, Recorder, Target, WriteOptions, follow,
+};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,15 +52,16 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// Runs all controllers until `stop`.
 pub async fn run(config: Config, stop: CancellationToken) {
+    let events = Recorder::start(config.cluster.clone(), config.clock.clone(), "");
     let mut all = JoinSet::new();
-    all.spawn(replica_set::run(config.clone()));
-    all.spawn(deployment::run(config.clone()));
+    all.spawn(replica_set::run(config.clone(), events.clone()));
+    all.spawn(deployment::run(config.clone(), events.clone()));
     all.spawn(endpoints::run(config.clone()));
     all.spawn(namespace::run(config.clone()));
     all.spawn(garbage::run(config.clone()));
     all.spawn(account::run(config.clone()));
-    all.spawn(node::run(config.clone()));
-    all.spawn(job::run(config.clone()));
+    all.spawn(node::run(config.clone(), events.clone()));
+    all.spawn(job::run(config.clone(), events));
     if config.sign.is_some() {
         all.spawn(certificate::run(config));
     }
@@ -188,18 +192,6 @@ fn owner(version: &str, kind: &str, name: &str, uid: &str) -> Tree {
     json!({
         "apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true,
     })
-}
-
-/// A pod made from a template.
-fn pod_from(template: &Tree, namespace: &str, prefix: &str, owner: Tree) -> Tree {
-    let mut meta = json!({ "generateName": format!("{prefix}-"), "namespace": namespace, "ownerReferences": [owner] });
-    for key in ["labels", "annotations", "finalizers"] {
-        if let Some(value) = edit::at(template, &["metadata", key]) {
-            edit::set(&mut meta, &[key], value.clone());
-        }
-    }
-    let spec = edit::at(template, &["spec"]).cloned().unwrap_or_default();
-    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec })
 }
 
 #[cfg(test)]

@@ -6,16 +6,14 @@
 
 mod place;
 
-use crate::controllers::{Watched, patch_status};
-use api::object::edit;
-use api::resource::{EVENTS, NODES, PODS};
+use crate::controllers::Watched;
+use api::resource::{NODES, PODS};
 use api::time;
 use api::view::{Node, Pod};
-use client::{Clock, Error, Handle, Key, Target, WriteOptions};
+use client::{About, Clock, Error, Handle, Happened, Key, Patch, Recorder, Target, WriteOptions};
 use place::{Placement, Snapshot};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,10 +32,15 @@ struct Scheduler {
     /// Pods that found none; tried again when something changes.
     stuck: HashMap<Key, String>,
     snapshot: Snapshot,
+    events: Recorder,
 }
 
 /// What came of a binding.
-type Bound = (Key, Result<(), Error>);
+struct Bound {
+    key: Key,
+    node: String,
+    result: Result<(), Error>,
+}
 
 /// Places pods until `stop`.
 pub async fn run(cluster: Handle, clock: Clock, stop: CancellationToken) {
@@ -47,19 +50,20 @@ pub async fn run(cluster: Handle, clock: Clock, stop: CancellationToken) {
         waiting: BTreeSet::new(),
         stuck: HashMap::new(),
         snapshot: Snapshot::default(),
+        events: Recorder::start(cluster.clone(), clock.clone(), ""),
         cluster,
         clock,
     };
-    let mut bindings: JoinSet<Bound> = JoinSet::new();
+    let mut bindings: JoinSet<Option<Bound>> = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             changes = scheduler.pods.changed() => changes.into_iter().for_each(|change| scheduler.pod(&change)),
             changes = scheduler.nodes.changed() => changes.into_iter().for_each(|change| scheduler.node(&change)),
-            Some(Ok(bound)) = bindings.join_next() => scheduler.bound(bound),
+            Some(Ok(bound)) = bindings.join_next() => bound.into_iter().for_each(|bound| scheduler.bound(bound)),
         }
         if scheduler.pods.is_synced && scheduler.nodes.is_synced {
-            scheduler.place(&mut bindings).await;
+            scheduler.place(&mut bindings);
         }
     }
 }
@@ -116,9 +120,14 @@ impl Scheduler {
         }
     }
 
-    fn bound(&mut self, (key, result): Bound) {
+    fn bound(&mut self, Bound { key, node, result }: Bound) {
         match result {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(pod) = self.pods.cache.value(&key) {
+                    let message = format!("Successfully assigned {key} to {node}");
+                    self.events.tell(Happened::normal(NAME, About::pod(&pod.metadata), "Scheduled", message));
+                }
+            }
             Err(error) if error.is_not_found() || error.is_conflict() => {
                 tracing::debug!(pod = %key, %error, "the pod was not bound");
                 if self.pods.cache.value(&key).is_none_or(|pod| pod.spec.node_name.is_empty()) {
@@ -133,7 +142,7 @@ impl Scheduler {
         }
     }
 
-    async fn place(&mut self, bindings: &mut JoinSet<Bound>) {
+    fn place(&mut self, bindings: &mut JoinSet<Option<Bound>>) {
         while bindings.len() < BINDINGS_MAX
             && let Some(key) = self.waiting.pop_first()
         {
@@ -147,7 +156,9 @@ impl Scheduler {
                 Placement::Nowhere(why) => {
                     let told = self.stuck.insert(key.clone(), why.clone());
                     if told.as_ref() != Some(&why) {
-                        bindings.spawn(refuse(self.cluster.clone(), self.clock.clone(), key, pod, why));
+                        let about = About::pod(&pod.metadata);
+                        self.events.tell(Happened::warning(NAME, about, "FailedScheduling", why.clone()));
+                        bindings.spawn(refuse(self.cluster.clone(), self.clock.clone(), key, why));
                     }
                 }
             }
@@ -164,44 +175,26 @@ fn is_waiting(pod: &Pod) -> bool {
         && pod.spec.scheduling_gates.is_empty()
 }
 
-async fn bind(cluster: Handle, key: Key, uid: String, node: String) -> Bound {
+async fn bind(cluster: Handle, key: Key, uid: String, node: String) -> Option<Bound> {
     let binding = json!({
         "apiVersion": "v1", "kind": "Binding", "metadata": { "name": key.name, "namespace": key.namespace, "uid": uid },
         "target": { "apiVersion": "v1", "kind": "Node", "name": node },
     });
     let target = Target::namespaced(&PODS, &key.namespace, &key.name).subresource("binding");
     let result = cluster.create(target, binding, WriteOptions::by(NAME)).await.map(|_| ());
-    (key, result)
+    Some(Bound { key, node, result })
 }
 
-/// Says on the pod, and as an event, why it has no node.
-async fn refuse(cluster: Handle, clock: Clock, key: Key, pod: Arc<Pod>, why: String) -> Bound {
-    let at = time::seconds(clock.now());
-    let told = tell(&cluster, &key, &pod, &why, &at).await;
-    if let Err(error) = told {
+/// Says on the pod why it has no node.
+async fn refuse(cluster: Handle, clock: Clock, key: Key, why: String) -> Option<Bound> {
+    let condition = json!({
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
+        "lastProbeTime": null, "lastTransitionTime": time::seconds(clock.now()),
+    });
+    let target = Target::namespaced(&PODS, &key.namespace, &key.name).subresource("status");
+    let patch = Patch::Strategic(json!({ "status": { "conditions": [condition] } }));
+    if let Err(error) = cluster.patch(target, patch, WriteOptions::by(NAME)).await {
         tracing::debug!(pod = %key, %error, "the reason is not told");
     }
-    (key, Ok(()))
-}
-
-async fn tell(cluster: &Handle, key: &Key, pod: &Pod, why: &str, at: &str) -> Result<(), Error> {
-    let live = cluster.get(Target::namespaced(&PODS, &key.namespace, &key.name)).await?.tree();
-    let mut conditions = edit::list(&live, &["status", "conditions"]).to_vec();
-    conditions.retain(|one| edit::text(one, &["type"]) != "PodScheduled");
-    conditions.push(json!({
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
-        "lastProbeTime": null, "lastTransitionTime": at,
-    }));
-    patch_status(cluster, &PODS, key, json!({ "conditions": conditions })).await?;
-    let event = json!({
-        "apiVersion": "v1", "kind": "Event",
-        "metadata": { "generateName": format!("{}.", key.name), "namespace": key.namespace },
-        "involvedObject": {
-            "apiVersion": "v1", "kind": "Pod", "namespace": key.namespace, "name": key.name, "uid": pod.metadata.uid,
-        },
-        "reason": "FailedScheduling", "message": why, "type": "Warning", "count": 1,
-        "source": { "component": NAME }, "reportingComponent": NAME, "reportingInstance": "",
-        "firstTimestamp": at, "lastTimestamp": at,
-    });
-    cluster.create(Target::namespaced(&EVENTS, &key.namespace, ""), event, WriteOptions::by(NAME)).await.map(|_| ())
+    None
 }

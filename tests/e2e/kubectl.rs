@@ -34,7 +34,12 @@ fn the_daily_commands_work() {
     assert!(pods.lines().skip(1).all(|line| line.contains("1/1") && line.contains("Running")), "{pods}");
     assert_eq!(kubectl("get deployment hello -o jsonpath={.status.readyReplicas}"), "3");
     assert!(kubectl("get pods -A --field-selector spec.nodeName=here -o name").lines().count() >= 3);
-    assert!(kubectl("describe deployment hello").contains("NewReplicaSetAvailable"));
+    let described = eventually("the event of the first scaling", || {
+        Some(kubectl("describe deployment hello")).filter(|text| text.contains("ScalingReplicaSet"))
+    });
+    assert!(described.contains("NewReplicaSetAvailable"), "{described}");
+    assert!(described.contains("deployment-controller  Scaled up replica set hello-"), "{described}");
+    assert!(kubectl("events --for deployment/hello").contains("from 0 to 3"));
     assert!(kubectl("api-resources").contains("deployments"));
     assert!(kubectl("explain deployment.spec.replicas").contains("Number of desired pods"));
     assert!(kubectl("cluster-info").contains("is running at"));

@@ -6,11 +6,12 @@ use api::object::edit;
 use api::resource::{DEPLOYMENTS, REPLICA_SETS};
 use api::time::{self, SignedDuration, Timestamp};
 use api::view::{Condition, Deployment, DeploymentStatus, ReplicaSet};
-use client::{DeleteOptions, Error, Key, Propagation, Queue, Target, WriteOptions};
+use client::{About, DeleteOptions, Error, Happened, Key, Propagation, Queue, Recorder, Target, WriteOptions};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+const COMPONENT: &str = "deployment-controller";
 const HASH: &str = "pod-template-hash";
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
@@ -286,12 +287,14 @@ struct Controller {
     config: Config,
     deployments: Watched<Deployment>,
     sets: Watched<ReplicaSet>,
+    events: Recorder,
 }
 
-pub(super) async fn run(config: Config) {
+pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
         deployments: Watched::new(&config.cluster, &DEPLOYMENTS, |object| object.read().ok()),
         sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.read().ok()),
+        events,
         config,
     };
     let mut queue: Queue<Key> = Queue::new();
@@ -341,8 +344,10 @@ impl Controller {
             self.create(key, &deployment, replicas, plan.revision).await?;
         }
         for (set, replicas) in &plan.scale {
+            let before = versions.iter().find(|version| version.key == set).map_or(0, Version::wanted);
             let written = patch(&self.config.cluster, &REPLICA_SETS, set, self.sized(&deployment, *replicas)).await?;
             self.sets.wrote(&written);
+            self.told_scaling(&deployment, &set.name, before, *replicas);
         }
         for set in &plan.delete {
             let target =
@@ -355,6 +360,13 @@ impl Controller {
             queue.add_at(key.clone(), Instant::now());
         }
         Ok(())
+    }
+
+    fn told_scaling(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
+        let way = if from < to { "up" } else { "down" };
+        let message = format!("Scaled {way} replica set {set} from {from} to {to}");
+        let about = About::of("apps/v1", "Deployment", &deployment.metadata);
+        self.events.tell(Happened::normal(COMPONENT, about, "ScalingReplicaSet", message));
     }
 
     fn sized(&self, deployment: &Deployment, replicas: i32) -> Tree {
@@ -388,9 +400,12 @@ impl Controller {
         edit::set(&mut set, &["spec", "selector"], selector);
         edit::set(&mut set, &["spec", "template"], template);
         let target = Target { resource: &REPLICA_SETS, namespace: key.namespace(), name: "", subresource: None };
-        match self.config.cluster.create(target, set, WriteOptions::by("deployment-controller")).await {
+        match self.config.cluster.create(target, set, WriteOptions::by(COMPONENT)).await {
             Ok(made) => {
                 self.sets.wrote(&made);
+                if replicas > 0 {
+                    self.told_scaling(deployment, made.name(), 0, replicas);
+                }
                 Ok(())
             }
             Err(error) if error.is_already_exists() => {

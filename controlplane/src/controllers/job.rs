@@ -1,25 +1,29 @@
 //! Jobs: pods that run to their end, as often as it takes.
 
-use super::{Config, Watched, due, owner, patch_status, pod_from, settle};
+use super::claim::Maker;
+use super::pods::{self, Found, Pods, is_terminating};
+use super::{Config, Watched, due, patch_status, settle};
 use api::Tree;
 use api::object::edit;
-use api::resource::{JOBS, PODS};
+use api::resource::JOBS;
 use api::time::{self, Timestamp};
-use api::view::Pod;
-use client::{DeleteOptions, Error, Key, Queue, Target, WriteOptions};
+use api::view::{Owned, Pod};
+use client::{Error, Happened, Key, Queue, Recorder};
 use serde_json::json;
 use tokio::time::Instant;
+
+static MAKER: Maker = Maker { resource: JOBS, api_version: "batch/v1", kind: "Job", component: "job-controller" };
 
 /// What to do for one Job; pure.
 #[derive(Debug, Default, PartialEq)]
 struct Plan {
-    create: i64,
+    create: usize,
     /// Running pods that are no longer wanted.
     delete: Vec<Key>,
     status: Tree,
 }
 
-fn plan(job: &Tree, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
+fn plan(job: &Tree, pods: &[Found], now: Timestamp) -> Plan {
     let of = |phase: &str| pods.iter().filter(|(_, pod)| pod.status.phase == phase).count();
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let (succeeded, failed) = (count(of("Succeeded")), count(of("Failed")));
@@ -51,11 +55,11 @@ fn plan(job: &Tree, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
             let message = "Job has reached the specified backoff limit";
             push(&mut status, "FailureTarget", "BackoffLimitExceeded", message, &at);
             push(&mut status, "Failed", "BackoffLimitExceeded", message, &at);
-            plan.delete = running.iter().map(|(key, _)| (*key).clone()).collect();
+            plan.delete = running.iter().map(|(key, _)| key.clone()).collect();
         } else if !edit::is_true(job, &["spec", "suspend"]) {
             let left = completions.map_or(parallelism, |wanted| wanted - succeeded);
             let wanted = if completions.is_none() && succeeded > 0 { 0 } else { left.min(parallelism) };
-            plan.create = (wanted - count(running.len())).max(0);
+            plan.create = usize::try_from(wanted - count(running.len())).unwrap_or(0);
         }
         if edit::text(&status, &["startTime"]).is_empty() {
             edit::set(&mut status, &["startTime"], time::seconds(now));
@@ -86,16 +90,27 @@ fn push(status: &mut Tree, kind: &str, reason: &str, message: &str, at: &str) {
     edit::push(status, &["conditions"], condition);
 }
 
+/// Pure: what is told of a status that came after another.
+fn ends(before: &Tree, after: &Tree) -> Option<(bool, &'static str, &'static str)> {
+    let is_new = |kind: &str| condition(after, kind) && !condition(before, kind);
+    if is_new("Complete") {
+        return Some((false, "Completed", "Job completed"));
+    }
+    is_new("Failed").then_some((true, "BackoffLimitExceeded", "Job has reached the specified backoff limit"))
+}
+
 struct Controller {
     config: Config,
     jobs: Watched<Tree>,
-    pods: Watched<Pod>,
+    pods: Pods,
+    events: Recorder,
 }
 
-pub(super) async fn run(config: Config) {
+pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
         jobs: Watched::new(&config.cluster, &JOBS, |object| Some(object.tree())),
-        pods: Watched::new(&config.cluster, &PODS, |object| object.read().ok()),
+        pods: Pods::new(&MAKER, &config.cluster, &events, |object| pods::parse(object, &MAKER)),
+        events,
         config,
     };
     let mut queue: Queue<Key> = Queue::new();
@@ -105,7 +120,7 @@ pub(super) async fn run(config: Config) {
             changes = controller.pods.changed() => {
                 for change in changes {
                     for pod in [&change.old, &change.new].into_iter().flatten() {
-                        if let Some(job) = pod.metadata.controller().filter(|owner| &*owner.kind == "Job") {
+                        if let Some(job) = pod.metadata.controller() {
                             queue.add(Key::new(&change.key.namespace, &job.name));
                         }
                     }
@@ -113,7 +128,7 @@ pub(super) async fn run(config: Config) {
             }
             () = due(&queue) => {}
         }
-        if !controller.jobs.is_synced || !controller.pods.is_synced {
+        if !controller.jobs.is_synced || !controller.pods.is_synced() {
             continue;
         }
         while let Some(key) = queue.take(Instant::now()) {
@@ -126,28 +141,18 @@ pub(super) async fn run(config: Config) {
 impl Controller {
     async fn sync(&mut self, key: &Key) -> Result<(), Error> {
         let Some(job) = self.jobs.cache.value(key).cloned() else { return Ok(()) };
-        if !edit::text(&job, &["metadata", "deletionTimestamp"]).is_empty() {
+        let meta = api::object::read_tree::<Owned>(&job).map(|owned| owned.metadata).unwrap_or_default();
+        if meta.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let (name, uid) = (edit::text(&job, &["metadata", "name"]), edit::text(&job, &["metadata", "uid"]));
-        let mine = |pod: &Pod| pod.metadata.controller().is_some_and(|owner| *owner.uid == *uid);
-        let pods = self.pods.cache.namespace(&key.namespace).map(|(key, entry)| (key, &*entry.value));
-        let pods: Vec<_> = pods.filter(|(_, pod)| mine(pod)).collect();
+        let pods = self.pods.of(&meta.uid);
         let plan = plan(&job, &pods, self.config.clock.now());
         let template = edit::at(&job, &["spec", "template"]).cloned().unwrap_or_default();
-        let pod = pod_from(&template, &key.namespace, name, owner("batch/v1", "Job", name, uid));
-        for _ in 0..plan.create {
-            let target = Target::namespaced(&PODS, &key.namespace, "");
-            let made = self.config.cluster.create(target, pod.clone(), WriteOptions::by("job-controller")).await?;
-            self.pods.wrote(&made);
+        let (_, failed) = self.pods.make(&meta, vec![MAKER.pod(&template, &meta); plan.create]).await;
+        if let Some(error) = failed.filter(|error| !is_terminating(error)) {
+            return Err(error);
         }
-        for pod in &plan.delete {
-            let target = Target::namespaced(&PODS, &pod.namespace, &pod.name);
-            match self.config.cluster.delete(target, DeleteOptions::default()).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
-        }
+        self.pods.unmake(&meta, &plan.delete).await?;
         let mut shown = plan.status.clone();
         if let Some(map) = shown.as_object_mut() {
             map.retain(|_, value| !value.is_null());
@@ -156,6 +161,11 @@ impl Controller {
         if shown != known {
             let written = patch_status(&self.config.cluster, &JOBS, key, plan.status).await?;
             self.jobs.wrote(&written);
+            if let Some((is_warning, reason, message)) = ends(&known, &shown) {
+                let message = message.to_owned();
+                let component = MAKER.component;
+                self.events.tell(Happened { about: MAKER.about(&meta), component, is_warning, reason, message });
+            }
         }
         Ok(())
     }
@@ -165,8 +175,9 @@ impl Controller {
 mod tests {
     use super::*;
 
-    fn pod(phase: &str) -> Pod {
-        serde_json::from_value(json!({"status": {"phase": phase}})).expect("a pod")
+    fn pod(phase: &str) -> Found {
+        let pod: Pod = serde_json::from_value(json!({"status": {"phase": phase}})).expect("a pod");
+        (Key::new("a", "p"), pod.into())
     }
 
     #[test]
@@ -174,12 +185,14 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let job = json!({"spec": {"completions": 3, "parallelism": 2, "backoffLimit": 1}});
         assert_eq!(plan(&job, &[], now).create, 2);
-        let key = Key::new("a", "p");
         let (done, failed) = (pod("Succeeded"), pod("Failed"));
-        assert_eq!(plan(&job, &[(&key, &done), (&key, &done)], now).create, 1);
-        let complete = plan(&job, &[(&key, &done), (&key, &done), (&key, &done)], now);
+        assert_eq!(plan(&job, &[done.clone(), done.clone()], now).create, 1);
+        let complete = plan(&job, &[done.clone(), done.clone(), done], now);
         assert!(condition(&complete.status, "Complete"));
-        let given_up = plan(&job, &[(&key, &failed), (&key, &failed)], now);
+        let given_up = plan(&job, &[failed.clone(), failed], now);
         assert!(condition(&given_up.status, "Failed"));
+        assert_eq!(ends(&json!({}), &complete.status).map(|end| end.1), Some("Completed"));
+        assert_eq!(ends(&json!({}), &given_up.status).map(|end| end.1), Some("BackoffLimitExceeded"));
+        assert_eq!(ends(&complete.status, &complete.status), None, "told once");
     }
 }

@@ -6,12 +6,14 @@ use api::resource::{LEASES, NODES, PODS};
 use api::time::{self, SignedDuration, Timestamp};
 use api::view::{Node, Pod, Taint};
 use api::{Object, Tree};
-use client::{DeleteOptions, Error, Key, Target};
+use client::{About, DeleteOptions, Error, Happened, Key, Recorder, Target};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+const COMPONENT: &str = "node-controller";
+const EVICTOR: &str = "taint-eviction-controller";
 const LEASES_IN: &str = "kube-node-lease";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -86,15 +88,20 @@ struct Controller {
     /// When each node's lease was last seen to change, by this process's own clock: clocks of nodes may be wrong.
     heard: HashMap<String, (String, Timestamp)>,
     started: Timestamp,
+    /// Nodes that this process has told of.
+    registered: BTreeSet<String>,
+    events: Recorder,
 }
 
-pub(super) async fn run(config: Config) {
+pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
         nodes: Watched::new(&config.cluster, &NODES, |object| object.read().ok()),
         pods: Watched::new(&config.cluster, &PODS, |object| object.read().ok()),
         leases: Watched::new(&config.cluster, &LEASES, renewed),
         heard: HashMap::new(),
         started: config.clock.now(),
+        registered: BTreeSet::new(),
+        events,
         config,
     };
     loop {
@@ -142,6 +149,11 @@ impl Controller {
     async fn look_at(&mut self, key: &Key) -> Result<(), Error> {
         let Some(node) = self.nodes.cache.value(key).cloned() else { return Ok(()) };
         let now = self.config.clock.now();
+        if self.registered.insert(node.metadata.uid.clone()) {
+            let name = &node.metadata.name;
+            let message = format!("Node {name} event: Registered Node {name} in Controller");
+            self.events.tell(Happened::normal(COMPONENT, about(&node), "RegisteredNode", message));
+        }
         if node.spec.pod_cidr.is_empty() {
             self.give_range(key).await?;
         }
@@ -192,6 +204,8 @@ impl Controller {
         }
         let written = patch_status(&self.config.cluster, &NODES, key, json!({ "conditions": conditions })).await?;
         self.nodes.wrote(&written);
+        let message = format!("Node {} status is now: NodeNotReady", key.name);
+        self.events.tell(Happened::normal(COMPONENT, about(node), "NodeNotReady", message));
         let on_node = self.pods.cache.iter().filter(|(_, entry)| *entry.value.spec.node_name == *key.name);
         let pods: Vec<(Key, Tree)> = on_node.map(|(key, entry)| (key.clone(), entry.object.tree())).collect();
         for (key, pod) in pods {
@@ -204,7 +218,12 @@ impl Controller {
                 edit::set(condition, &["reason"], "NodeNotReady");
             }
             match patch_status(&self.config.cluster, &PODS, &key, json!({ "conditions": conditions })).await {
-                Ok(written) => self.pods.wrote(&written),
+                Ok(written) => {
+                    let about = About::new("v1", "Pod", &written);
+                    let message = "Node is not ready".to_owned();
+                    self.events.tell(Happened::warning(COMPONENT, about, "NodeNotReady", message));
+                    self.pods.wrote(&written);
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
@@ -224,6 +243,11 @@ impl Controller {
         for key in keys {
             let target = Target::namespaced(&PODS, &key.namespace, &key.name);
             tracing::info!(pod = %key, "the pod leaves its tainted node");
+            if let Some(pod) = self.pods.cache.value(&key) {
+                let message = format!("Marking for deletion Pod {key}");
+                let about = About::pod(&pod.metadata);
+                self.events.tell(Happened::normal(EVICTOR, about, "TaintManagerEviction", message));
+            }
             match self.config.cluster.delete(target, DeleteOptions::default()).await {
                 Ok(Some(pod)) => self.pods.wrote(&pod),
                 Ok(None) => {}
@@ -254,6 +278,10 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+fn about(node: &Node) -> About {
+    About::of("v1", "Node", &node.metadata)
 }
 
 fn node_born(node: &Node) -> Timestamp {

@@ -1,88 +1,105 @@
 //! ReplicaSets: as many pods of one template as asked for.
 
-use super::{Config, Pace, Watched, due, or_null, owner, patch_status, pod_from, settle};
-use api::resource::{PODS, REPLICA_SETS};
-use api::time::{SignedDuration, Timestamp};
-use api::view::{Pod, ReplicaSet, ReplicaSetStatus};
-use client::{DeleteOptions, Error, Key, Queue, Target, WriteOptions};
-use futures::{FutureExt, StreamExt, stream};
+mod rank;
+
+use super::claim::Maker;
+use super::pods::{self, BURST_MAX, Found, Pods, is_active, is_terminating};
+use super::{Config, Pace, Watched, due, or_null, patch_status, settle};
+use api::Tree;
+use api::resource::REPLICA_SETS;
+use api::selector::Labels;
+use api::time::{self, SignedDuration, Timestamp};
+use api::view::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
+use client::{Change, Error, Key, Queue, Recorder};
 use serde_json::json;
-use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use tokio::time::Instant;
 
-/// Pods made or deleted in one go, and at one time.
-const BURST_MAX: usize = 500;
-const IN_FLIGHT_MAX: usize = 64;
+pub(super) static MAKER: Maker =
+    Maker { resource: REPLICA_SETS, api_version: "apps/v1", kind: "ReplicaSet", component: "replicaset-controller" };
+const FAILURE: &str = "ReplicaFailure";
 
 /// What to do for one ReplicaSet.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Plan {
+struct Plan {
     create: usize,
     delete: Vec<Key>,
-    status: ReplicaSetStatus,
-    /// When a pod becomes available by having been ready long enough.
-    again: Option<SignedDuration>,
 }
 
-/// Pure: what is missing, what is too much, and what there is. `pods` are the set's own.
-pub(super) fn plan(set: &ReplicaSet, pods: &[(&Key, &Pod)], now: Timestamp) -> Plan {
-    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
-    let mut active: Vec<_> = pods.iter().filter(|(_, pod)| is_active(pod)).collect();
-    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-    let ready = active.iter().filter(|(_, pod)| ready_since(pod).is_some()).count();
-    let least = SignedDuration::from_secs(set.spec.min_ready_seconds);
-    let waits = active.iter().filter_map(|(_, pod)| Some(least - now.duration_since(ready_since(pod)?)));
-    let again = waits.filter(SignedDuration::is_positive).min();
-    let available = active.iter().filter_map(|(_, pod)| ready_since(pod)).filter(|at| now.duration_since(*at) >= least);
-    let status = ReplicaSetStatus {
-        observed_generation: set.metadata.generation,
-        replicas: count(active.len()),
-        fully_labeled_replicas: count(active.len()),
-        ready_replicas: count(ready),
-        available_replicas: count(available.count()),
-        conditions: set.status.conditions.clone(),
-    };
+/// Pure: what is missing, and what is too much. `pods` are the set's own; `related` counts, for each node, the active
+/// pods there of all sets with the same owner.
+fn plan(set: &ReplicaSet, pods: &[Found], related: &HashMap<String, usize>, now: Timestamp) -> Plan {
     if set.metadata.deletion_timestamp.is_some() {
-        return Plan { status, again, ..Plan::default() };
+        return Plan::default();
     }
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let mut active: Vec<&Found> = pods.iter().filter(|(_, pod)| is_active(pod)).collect();
     let create = wanted.saturating_sub(active.len()).min(BURST_MAX);
     let excess = active.len().saturating_sub(wanted).min(BURST_MAX);
-    // The least useful first: not bound, not running, not ready, youngest.
-    active.sort_by_key(|(_, pod)| {
-        let is_bound = !pod.spec.node_name.is_empty();
-        let is_running = pod.status.phase == "Running";
-        let deletion_cost = pod.metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost");
-        let cost: i32 = deletion_cost.and_then(|cost| cost.parse().ok()).unwrap_or(0);
-        (is_bound, is_running, ready_since(pod).is_some(), cost, Reverse(pod.metadata.creation_timestamp))
-    });
-    let delete = active.iter().take(excess).map(|(key, _)| (*key).clone()).collect();
-    Plan { create, delete, status, again }
+    if excess > 0 {
+        let beside = |pod: &Pod| related.get(&pod.spec.node_name).copied().unwrap_or(0);
+        active.sort_by_cached_key(|(_, pod)| rank::usefulness(pod, beside(pod), now));
+    }
+    Plan { create, delete: active.into_iter().take(excess).map(|(key, _)| key.clone()).collect() }
 }
 
-fn is_active(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none() && !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+/// Pure: the status that the pods add up to. `failure` is why pods could not be made or deleted just now.
+fn status(set: &ReplicaSet, pods: &[Found], failure: Option<(&str, String)>, now: Timestamp) -> ReplicaSetStatus {
+    let active: Vec<&Pod> = pods.iter().map(|(_, pod)| &**pod).filter(|pod| is_active(pod)).collect();
+    let count =
+        |is: &dyn Fn(&Pod) -> bool| i32::try_from(active.iter().filter(|pod| is(pod)).count()).unwrap_or(i32::MAX);
+    let labels = api::object::edit::at(&set.spec.template, &["metadata", "labels"]).and_then(Tree::as_object);
+    let is_labelled = |pod: &Pod| {
+        labels.is_none_or(|labels| {
+            labels.iter().all(|(key, value)| pod.metadata.labels.get(key).map(String::as_str) == value.as_str())
+        })
+    };
+    let mut conditions = set.status.conditions.clone();
+    match failure {
+        None => conditions.retain(|known| known.kind != FAILURE),
+        Some(_) if conditions.iter().any(|known| known.kind == FAILURE) => {}
+        Some((reason, message)) => conditions.push(Condition {
+            kind: FAILURE.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.to_owned(),
+            message,
+            last_transition_time: Some(now),
+            ..Condition::default()
+        }),
+    }
+    ReplicaSetStatus {
+        observed_generation: set.metadata.generation,
+        replicas: count(&|_| true),
+        fully_labeled_replicas: count(&is_labelled),
+        ready_replicas: count(&|pod| pod.is_ready()),
+        available_replicas: count(&|pod| pod.is_available(set.spec.min_ready_seconds, now)),
+        conditions,
+    }
+}
+
+/// Pure: how soon the next pod becomes available by having been ready long enough.
+fn available_in(set: &ReplicaSet, pods: &[Found], now: Timestamp) -> Option<SignedDuration> {
+    let least = SignedDuration::from_secs(set.spec.min_ready_seconds);
+    let ready = pods.iter().filter(|(_, pod)| is_active(pod)).filter_map(|(_, pod)| ready_since(pod));
+    ready.map(|since| least - now.duration_since(since)).filter(SignedDuration::is_positive).min()
 }
 
 /// Since when the pod is ready, if it is.
 pub(super) fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let ready = pod.status.conditions.iter().find(|condition| condition.kind == "Ready")?;
+    let ready = pod.status.condition("Ready")?;
     (ready.status == "True").then(|| ready.last_transition_time.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 struct Controller {
     config: Config,
     sets: Watched<ReplicaSet>,
-    pods: Watched<Pod>,
-    /// Uids of pods whose deletion was answered and whose event has not come yet.
-    gone: HashSet<String>,
+    pods: Pods,
 }
 
-pub(super) async fn run(config: Config) {
+pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
         sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.read().ok()),
-        pods: Watched::new(&config.cluster, &PODS, |object| object.read().ok()),
-        gone: HashSet::new(),
+        pods: Pods::new(&MAKER, &config.cluster, &events, |object| pods::parse(object, &MAKER)),
         config,
     };
     let mut queue: Queue<Key> = Queue::new();
@@ -92,20 +109,12 @@ pub(super) async fn run(config: Config) {
             changes = controller.sets.changed() => changes.into_iter().for_each(|change| queue.add(change.key)),
             changes = controller.pods.changed() => {
                 for change in changes {
-                    if let (Some(old), None) = (&change.old, &change.new) {
-                        controller.gone.remove(&old.metadata.uid);
-                    }
-                    for pod in [&change.old, &change.new].into_iter().flatten() {
-                        let of = pod.metadata.controller().filter(|owner| &*owner.kind == "ReplicaSet");
-                        if let Some(of) = of {
-                            pace.add(&mut queue, Key::new(&change.key.namespace, &of.name));
-                        }
-                    }
+                    controller.touched(&change).into_iter().for_each(|key| pace.add(&mut queue, key));
                 }
             }
             () = due(&queue) => {}
         }
-        if !controller.sets.is_synced || !controller.pods.is_synced {
+        if !controller.sets.is_synced || !controller.pods.is_synced() {
             continue;
         }
         while let Some(key) = queue.take(Instant::now()) {
@@ -116,128 +125,180 @@ pub(super) async fn run(config: Config) {
 }
 
 impl Controller {
+    /// The sets that a changed pod matters to.
+    fn touched(&self, change: &Change<Pod>) -> Vec<Key> {
+        let namespace = &change.key.namespace;
+        let versions = [&change.old, &change.new].into_iter().flatten();
+        let owners = versions.filter_map(|pod| pod.metadata.controller());
+        let mut keys: Vec<Key> = owners.map(|owner| Key::new(namespace, &owner.name)).collect();
+        keys.dedup();
+        if let Some(pod) = change.new.as_ref().filter(|pod| pod.metadata.controller().is_none()) {
+            let sets = self.sets.cache.namespace(namespace).filter(|(_, entry)| {
+                Labels::from_view(&entry.value.spec.selector)
+                    .matches(|key| pod.metadata.labels.get(key).map(String::as_str))
+            });
+            keys.extend(sets.map(|(key, _)| key.clone()));
+        }
+        keys
+    }
+
     async fn sync(&mut self, key: &Key, queue: &mut Queue<Key>) -> Result<(), Error> {
         let Some(set) = self.sets.cache.value(key).cloned() else { return Ok(()) };
-        let uid = set.metadata.uid.as_str();
-        let mine = |pod: &Pod| pod.metadata.controller().is_some_and(|owner| &*owner.uid == uid);
-        let pods = self.pods.cache.namespace(&key.namespace).map(|(key, entry)| (key, &*entry.value));
-        let pods: Vec<_> = pods.filter(|(_, pod)| mine(pod) && !self.gone.contains(&pod.metadata.uid)).collect();
-        let plan = plan(&set, &pods, self.config.clock.now());
-        let failed = self.make(key, &set, plan.create).await;
-        self.unmake(&plan.delete).await?;
-        if plan.status != set.status {
-            let status = &plan.status;
-            let tree = json!({
-                "observedGeneration": status.observed_generation,
-                "replicas": status.replicas,
-                "fullyLabeledReplicas": or_null(status.fully_labeled_replicas),
-                "readyReplicas": or_null(status.ready_replicas),
-                "availableReplicas": or_null(status.available_replicas),
-            });
-            let written = patch_status(&self.config.cluster, &REPLICA_SETS, key, tree).await?;
+        let selector = Labels::from_view(&set.spec.selector);
+        let pods = self.pods.claimed(&set.metadata, &selector).await?;
+        let now = self.config.clock.now();
+        let plan = plan(&set, &pods, &self.related(key, &set, &pods), now);
+        let (failure, failed) = self.perform(&set, plan).await;
+        let status = status(&set, &pods, failure, now);
+        if status != set.status {
+            let written = patch_status(&self.config.cluster, &REPLICA_SETS, key, shown(&status)).await?;
             self.sets.wrote(&written);
         }
-        if plan.create > 0 || !plan.delete.is_empty() {
-            // The status of what was just made or deleted.
-            queue.add_at(key.clone(), Instant::now());
-        }
-        if let Some(again) = plan.again {
+        if let Some(again) = available_in(&set, &pods, now) {
             queue.add_at(key.clone(), Instant::now() + again.unsigned_abs());
         }
         failed.map_or(Ok(()), Err)
     }
 
-    /// Makes pods; the first failure, if there was one.
-    async fn make(&mut self, key: &Key, set: &ReplicaSet, count: usize) -> Option<Error> {
-        let meta = &set.metadata;
-        let owner = owner("apps/v1", "ReplicaSet", &meta.name, &meta.uid);
-        let pod = pod_from(&set.spec.template, &key.namespace, &meta.name, owner);
-        let cluster = &self.config.cluster;
-        let target = Target { resource: &PODS, namespace: key.namespace(), name: "", subresource: None };
-        let calls: Vec<_> = (0..count)
-            .map(|_| cluster.create(target, pod.clone(), WriteOptions::by("replicaset-controller")))
-            .collect();
-        let made: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT_MAX).collect().await;
-        let mut failed = None;
-        for result in made {
-            match result {
-                Ok(pod) => self.pods.wrote(&pod),
-                Err(error) => failed = Some(error),
-            }
+    async fn perform(&mut self, set: &ReplicaSet, plan: Plan) -> (Option<(&'static str, String)>, Option<Error>) {
+        let trees = vec![MAKER.pod(&set.spec.template, &set.metadata); plan.create];
+        let (_, failed) = self.pods.make(&set.metadata, trees).await;
+        // A namespace that goes takes the set with it.
+        if let Some(error) = failed.filter(|error| !is_terminating(error)) {
+            return (Some(("FailedCreate", error.to_string())), Some(error));
         }
-        failed
+        match self.pods.unmake(&set.metadata, &plan.delete).await {
+            Ok(()) => (None, None),
+            Err(error) => (Some(("FailedDelete", error.to_string())), Some(error)),
+        }
     }
 
-    async fn unmake(&mut self, keys: &[Key]) -> Result<(), Error> {
-        let mut calls = Vec::new();
-        for key in keys {
-            let cluster = self.config.cluster.clone();
-            let uid = self.pods.cache.value(key).map(|pod| pod.metadata.uid.clone());
-            let key = key.clone();
-            let call = async move {
-                let target = Target { resource: &PODS, namespace: key.namespace(), name: &key.name, subresource: None };
-                let options = DeleteOptions { uid: uid.clone(), ..DeleteOptions::default() };
-                let result = cluster.delete(target, options).await;
-                (uid, result)
-            };
-            calls.push(call.boxed());
+    /// The active pods of each node, of all sets with the same owner; only counted where some have to go.
+    fn related(&self, key: &Key, set: &ReplicaSet, pods: &[Found]) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+        if pods.len() <= wanted {
+            return counts;
         }
-        let deleted: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT_MAX).collect().await;
-        for (uid, result) in deleted {
-            match result {
-                Ok(Some(pod)) => self.pods.wrote(&pod),
-                Ok(None) => self.gone.extend(uid),
-                Err(error) if error.is_not_found() => self.gone.extend(uid),
-                Err(error) => return Err(error),
+        let uids: Vec<String> = match set.metadata.controller() {
+            None => vec![set.metadata.uid.clone()],
+            Some(owner) => {
+                let all = self.sets.cache.namespace(&key.namespace).map(|(_, entry)| &entry.value.metadata);
+                let siblings = all.filter(|meta| meta.controller().is_some_and(|one| one.uid == owner.uid));
+                siblings.map(|meta| meta.uid.clone()).collect()
             }
+        };
+        for (_, pod) in uids.iter().flat_map(|uid| self.pods.of(uid)).filter(|(_, pod)| is_active(pod)) {
+            *counts.entry(pod.spec.node_name.clone()).or_default() += 1;
         }
-        Ok(())
+        counts
     }
+}
+
+fn shown(status: &ReplicaSetStatus) -> Tree {
+    let condition = |one: &Condition| {
+        json!({
+            "type": one.kind, "status": one.status, "reason": one.reason, "message": one.message,
+            "lastTransitionTime": one.last_transition_time.map(time::seconds),
+        })
+    };
+    let conditions: Vec<Tree> = status.conditions.iter().map(condition).collect();
+    json!({
+        "observedGeneration": status.observed_generation,
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": or_null(status.fully_labeled_replicas),
+        "readyReplicas": or_null(status.ready_replicas),
+        "availableReplicas": or_null(status.available_replicas),
+        "conditions": if conditions.is_empty() { Tree::Null } else { conditions.into() },
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn set(replicas: i32) -> ReplicaSet {
         let mut set = ReplicaSet::default();
         set.spec.replicas = Some(replicas);
+        set.spec.template = json!({"metadata": {"labels": {"app": "web"}}});
         set
     }
 
-    fn pod(node: &str, phase: &str, ready: bool) -> Pod {
+    fn pods(all: &[Tree]) -> Vec<Found> {
+        let pod = |json: &Tree| Arc::new(serde_json::from_value::<Pod>(json.clone()).expect("a pod"));
+        all.iter().enumerate().map(|(index, json)| (Key::new("a", &index.to_string()), pod(json))).collect()
+    }
+
+    fn pod(phase: &str, ready: bool) -> Tree {
         let status = if ready { "True" } else { "False" };
-        let json = json!({"spec": {"nodeName": node}, "status": {"phase": phase,
-            "conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-        serde_json::from_value(json).expect("a pod")
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"nodeName": "n"}, "status": {"phase": phase,
+            "conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
     }
 
     #[test]
-    fn what_is_missing_is_made_and_what_is_too_much_goes_least_useful_first() {
-        let now = "2026-01-01T00:01:00Z".parse().expect("a time");
-        assert_eq!(plan(&set(3), &[], now).create, 3);
-        let pods = [
-            pod("n", "Running", true),
-            pod("n", "Pending", false),
-            pod("", "Pending", false),
-            pod("n", "Failed", false),
-        ];
-        let keys: Vec<Key> = (0..4).map(|index| Key::new("a", &index.to_string())).collect();
-        let pods: Vec<_> = keys.iter().zip(&pods).collect();
-        let plan_down = plan(&set(1), &pods, now);
-        assert_eq!(plan_down.delete, [keys[2].clone(), keys[1].clone()]);
-        assert_eq!((plan_down.status.replicas, plan_down.status.ready_replicas), (3, 1));
+    fn what_is_missing_is_made_and_what_has_ended_or_goes_does_not_count() {
+        let now = at("2026-01-01T00:01:00Z");
+        let none = HashMap::new();
+        assert_eq!(plan(&set(3), &[], &none, now).create, 3);
+        assert_eq!(plan(&set(501), &[], &none, now).create, BURST_MAX);
+        let mut going = pod("Running", true);
+        api::object::edit::set(&mut going, &["metadata", "deletionTimestamp"], "2026-01-01T00:00:30Z");
+        let pods = pods(&[pod("Running", true), going, pod("Failed", false), pod("Succeeded", false)]);
+        assert_eq!(plan(&set(3), &pods, &none, now), Plan { create: 2, delete: vec![] });
+        assert_eq!(plan(&set(1), &pods, &none, now), Plan::default());
+        let mut deleted = set(3);
+        deleted.metadata.deletion_timestamp = Some(now);
+        assert_eq!(plan(&deleted, &pods, &none, now), Plan::default());
+    }
+
+    #[test]
+    fn the_least_useful_go_first() {
+        let now = at("2026-01-01T00:01:00Z");
+        let mut unbound = pod("Pending", false);
+        api::object::edit::set(&mut unbound, &["spec", "nodeName"], "");
+        let pods = pods(&[pod("Running", true), pod("Pending", false), unbound]);
+        assert_eq!(plan(&set(1), &pods, &HashMap::new(), now).delete, [pods[2].0.clone(), pods[1].0.clone()]);
+    }
+
+    #[test]
+    fn the_status_counts_active_pods() {
+        let now = at("2026-01-01T00:01:00Z");
+        let mut bare = pod("Running", false);
+        api::object::edit::set(&mut bare, &["metadata", "labels"], json!({}));
+        let pods = pods(&[pod("Running", true), bare, pod("Failed", false)]);
+        let status = status(&set(3), &pods, None, now);
+        let counts = (status.replicas, status.fully_labeled_replicas, status.ready_replicas, status.available_replicas);
+        assert_eq!(counts, (2, 1, 1, 1));
+    }
+
+    #[test]
+    fn a_failure_is_a_condition_until_it_is_over() {
+        let now = at("2026-01-01T00:01:00Z");
+        let mut set = set(1);
+        set.status = status(&set, &[], Some(("FailedCreate", "no room".to_owned())), now);
+        let known = &set.status.conditions[0];
+        assert_eq!(
+            (known.kind.as_str(), known.reason.as_str(), known.message.as_str()),
+            (FAILURE, "FailedCreate", "no room")
+        );
+        let later = status(&set, &[], Some(("FailedCreate", "still no room".to_owned())), now);
+        assert_eq!(later.conditions, set.status.conditions, "upstream keeps the first message");
+        assert!(status(&set, &[], None, now).conditions.is_empty());
     }
 
     #[test]
     fn a_pod_is_available_when_it_was_ready_long_enough() {
-        let now = "2026-01-01T00:00:04Z".parse().expect("a time");
+        let now = at("2026-01-01T00:00:04Z");
         let mut set = set(1);
         set.spec.min_ready_seconds = 10;
-        let key = Key::new("a", "p");
-        let pod = pod("n", "Running", true);
-        let plan = plan(&set, &[(&key, &pod)], now);
-        assert_eq!((plan.status.ready_replicas, plan.status.available_replicas), (1, 0));
-        assert_eq!(plan.again, Some(SignedDuration::from_secs(6)));
+        let pods = pods(&[pod("Running", true)]);
+        let status = status(&set, &pods, None, now);
+        assert_eq!((status.ready_replicas, status.available_replicas), (1, 0));
+        assert_eq!(available_in(&set, &pods, now), Some(SignedDuration::from_secs(6)));
     }
 }
