@@ -1,5 +1,7 @@
 //! The real binary, as a user runs it: one process, and a cluster of three, on loopback addresses of their own.
 
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/kubectl.rs"]
@@ -11,3 +13,5 @@ mod nodes;
 mod process;
 #[path = "e2e/trouble.rs"]
 mod trouble;
+#[path = "e2e/wire.rs"]
+mod wire;

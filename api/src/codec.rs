@@ -49,6 +49,8 @@ pub enum DecodeError {
     TooLarge { bytes: usize },
     #[error("the body is nested deeper than {DEPTH_MAX} levels")]
     TooDeep,
+    #[error("the body has more values than can be read as YAML; send it as JSON")]
+    TooMany,
     /// Custom resources have no protobuf form.
     #[error("no protobuf form is known for {0}")]
     NoProtobuf(String),

@@ -6,6 +6,7 @@
 mod answer;
 mod authn;
 pub mod body;
+mod connection;
 pub mod discovery;
 mod documents;
 pub mod link;
@@ -22,25 +23,21 @@ mod verbs;
 pub use link::Links;
 
 use crate::images::Images;
-use crate::pki::{Pki, certificate};
+use crate::pki::Pki;
 use crate::registry::{Attributes, Registry, User};
 use api::Rejected;
 use authn::Authenticator;
 use body::Body;
 use client::Clock;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use openapi::OpenApi;
 use parking_lot::Mutex;
 use request::Info;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -49,10 +46,6 @@ use verbs::header_text;
 
 /// Clients at a time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16_384;
-/// Requests and watches of one HTTP/2 connection at a time; Go clients put all they have on one.
-const STREAMS_MAX: u32 = 1000;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests that are under way may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -78,7 +71,7 @@ struct Server {
     issuer: String,
     clock: Clock,
     shutdown: CancellationToken,
-    requests: Mutex<BTreeMap<(String, u16), u64>>,
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
 }
 
 /// How callers prove who they are, beside the cluster's own client certificates and tokens.
@@ -152,7 +145,7 @@ pub async fn serve(config: Config, registry: Registry, shutdown: CancellationTok
             Ok((tcp, client)) => {
                 let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
                 connections.spawn(async move {
-                    if let Err(error) = connection(server, acceptor, tcp).await {
+                    if let Err(error) = connection::serve(server, acceptor, tcp).await {
                         tracing::debug!(%client, %error, "connection ended");
                     }
                     drop(slot);
@@ -169,37 +162,11 @@ pub async fn serve(config: Config, registry: Registry, shutdown: CancellationTok
     Ok(())
 }
 
-async fn connection(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), body::BoxError> {
-    tcp.set_nodelay(true)?;
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
-    let stream = handshake.await.map_err(|_| "no TLS handshake in time")??;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let peer = certificates.and_then(|chain| chain.first()).and_then(certificate::subject).map(Arc::new);
-    let shutdown = server.shutdown.clone();
-    let service = service_fn(move |request| {
-        let (server, peer) = (Arc::clone(&server), peer.clone());
-        async move { Ok::<_, Infallible>(server.handle(request, peer.as_deref()).await) }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .keep_alive_interval(Some(HEADERS_TIMEOUT));
-    let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    tokio::select! {
-        done = serving.as_mut() => return done,
-        () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
-    }
-    serving.await
-}
-
 // === impl Server ===
 
 impl Server {
     async fn handle(&self, request: Request<Incoming>, peer: Option<&(String, Vec<String>)>) -> Response<Body> {
-        let verb = request.method().as_str().to_owned();
+        let verb = counted(request.method());
         let zip = header_text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
         let response = match self.route(request, peer).await {
             Ok(response) => response,
@@ -246,5 +213,18 @@ impl Server {
         let push = Attributes { verb: "create", group: "coracle.dev", resource: "images", ..Attributes::default() };
         let writer = self.registry.authorize(user, &push).allowed;
         Ok(oci::handle(&self.images, writer, request).await)
+    }
+}
+
+/// A method's name in the metrics. Clients may invent methods, and each would be a series of its own for ever.
+fn counted(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
     }
 }

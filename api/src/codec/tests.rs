@@ -59,6 +59,13 @@ fn limits_hold() {
         bomb += &format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(","));
     }
     assert!(yaml::parse(bomb.as_bytes()).is_err());
+    // The YAML reader alone would take minutes for these.
+    for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
+        let deep = format!("{}x{}", open.repeat(100_000), close.repeat(100_000));
+        assert_eq!(yaml::parse(deep.as_bytes()), Err(DecodeError::TooDeep), "{open}");
+    }
+    let many = format!("[{}]", "a,".repeat(300_000));
+    assert_eq!(yaml::parse(many.as_bytes()), Err(DecodeError::TooMany));
     let custom = Kind { schema: None, ..deployment().clone() };
     assert!(yaml::decode(bomb.as_bytes(), &custom, Strictness::Warn).is_err());
 }
@@ -87,6 +94,13 @@ fn zero_values_are_printed_as_go_does() {
 
 #[test]
 fn a_custom_resource_keeps_what_it_has() {
+    // The YAML reader alone would take minutes for these.
+    for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
+        let deep = format!("{}x{}", open.repeat(100_000), close.repeat(100_000));
+        assert_eq!(yaml::parse(deep.as_bytes()), Err(DecodeError::TooDeep), "{open}");
+    }
+    let many = format!("[{}]", "a,".repeat(300_000));
+    assert_eq!(yaml::parse(many.as_bytes()), Err(DecodeError::TooMany));
     let custom = Kind { schema: None, ..deployment().clone() };
     let body = br#"{"spec":{"b":null,"a":[1.5]},"kind":"Foo","metadata":{"namespace":"n","name":"x","bad":1},"apiVersion":"x/v1"}"#;
     let (tree, problems) = json::decode(body, &custom, Strictness::Strict).unwrap();

@@ -7,9 +7,15 @@ use futures::{Stream, StreamExt as _};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use std::time::Duration;
 
 /// The most that a request may send; as kube-apiserver.
 pub(super) const REQUEST_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// How long a client may take to send a body; kube-apiserver's limit for a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is read of a body that is too large, so that its sender sees the answer.
+const DISCARDED_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,18 +35,41 @@ pub(super) fn stream(parts: impl Stream<Item = Bytes> + Send + 'static) -> Body 
     StreamBody::new(parts.map(|part| Ok(Frame::data(part)))).boxed_unsync()
 }
 
-/// Reads a whole request body.
+/// Reads a whole request body, of which never more than the limit is held.
 pub(super) async fn read<B>(body: B) -> Result<Bytes, Rejected>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
-        Ok(read) => Ok(read.to_bytes()),
-        Err(why) if why.is::<LengthLimitError>() => {
-            let message = format!("Request entity too large: limit is {REQUEST_BYTES_MAX}");
-            Err(Rejected::new(Reason::RequestEntityTooLarge, message))
-        }
-        Err(why) => Err(Rejected::bad_request(format!("the request body could not be read: {why}"))),
+    let mut body = std::pin::pin!(body);
+    if body.size_hint().lower() > REQUEST_BYTES_MAX as u64 {
+        return Err(too_large(body).await);
     }
+    let read = Limited::new(body.as_mut(), REQUEST_BYTES_MAX).collect();
+    match tokio::time::timeout(READ_TIMEOUT, read).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(why)) if why.is::<LengthLimitError>() => Err(too_large(body).await),
+        Ok(Err(why)) => Err(Rejected::bad_request(format!("the request body could not be read: {why}"))),
+        Err(_) => Err(Rejected::new(Reason::Timeout, "request did not complete within the allotted timeout")),
+    }
+}
+
+/// Reads on a little without keeping it, because a client that is still sending would not read the answer.
+async fn too_large<B>(mut body: B) -> Rejected
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let mut left = DISCARDED_BYTES_MAX;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whether it came to the end or not, the answer is the same.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+    let message = format!("Request entity too large: limit is {REQUEST_BYTES_MAX}");
+    Rejected::new(Reason::RequestEntityTooLarge, message)
 }

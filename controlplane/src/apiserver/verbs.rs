@@ -47,7 +47,7 @@ impl Server {
         let accept = header_text(request.headers(), header::ACCEPT);
         let asked = Asked {
             accepted: media::accepted(accept, is_pretty(&query, request.headers()))?,
-            strictness: strictness(query.text("fieldValidation"))?,
+            strictness: strictness(verb, query.text("fieldValidation"))?,
             manager: manager(&query, request.headers()),
             user,
             kind,
@@ -426,14 +426,26 @@ fn not_allowed() -> Rejected {
     Rejected::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
 }
 
-fn strictness(text: &str) -> Result<Strictness, Rejected> {
+fn strictness(verb: &str, text: &str) -> Result<Strictness, Rejected> {
     match text {
         "" | "Warn" => Ok(Strictness::Warn),
         "Strict" => Ok(Strictness::Strict),
         "Ignore" => Ok(Strictness::Ignore),
-        other => Err(Rejected::bad_request(format!(
-            "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
-        ))),
+        other => {
+            let cause = Cause::unsupported("fieldValidation", &json!(other), &["", "Ignore", "Strict", "Warn"]);
+            Err(Rejected::invalid("meta.k8s.io", options_kind(verb), "", vec![cause]))
+        }
+    }
+}
+
+/// What the query of a write is called where it is refused.
+fn options_kind(verb: &str) -> &'static str {
+    match verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        "delete" | "deletecollection" => "DeleteOptions",
+        _ => "ListOptions",
     }
 }
 
