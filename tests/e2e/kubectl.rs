@@ -1,7 +1,100 @@
-//! Stock kubectl against the real binary.
+//! Stock kubectl against the real binary: each command as a user types it, and what it prints.
+
+#[path = "kubectl/apply.rs"]
+mod apply;
+#[path = "kubectl/change.rs"]
+mod change;
+#[path = "kubectl/create.rs"]
+mod create;
+#[path = "kubectl/describe.rs"]
+mod describe;
+#[path = "kubectl/discover.rs"]
+mod discover;
+#[path = "kubectl/get.rs"]
+mod get;
+#[path = "kubectl/logs.rs"]
+mod logs;
+#[path = "kubectl/node.rs"]
+mod node;
+#[path = "kubectl/rollout.rs"]
+mod rollout;
 
 use crate::process::{Server, eventually, text};
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// A cluster of one process, and kubectl with its kubeconfig.
+struct Kubectl {
+    server: Server,
+}
+
+impl Kubectl {
+    /// `None`, and said so, where there is no kubectl.
+    fn up() -> Option<Kubectl> {
+        has_kubectl().then(|| Kubectl { server: Server::up() })
+    }
+
+    /// With `examples/hello` rolled out.
+    fn with_hello() -> Option<Kubectl> {
+        let kubectl = Kubectl::up()?;
+        kubectl.server.push("hello", "hello:v1");
+        kubectl.server.push("hello", "hello:v2");
+        kubectl.ok("apply -f examples/hello/hello.yaml");
+        kubectl.ok("rollout status deployment/hello --timeout=60s");
+        Some(kubectl)
+    }
+
+    /// What it prints; a panic with what it said unless it succeeds.
+    fn ok(&self, line: &str) -> String {
+        self.fed(line, "")
+    }
+
+    /// The same with something on standard input.
+    fn fed(&self, line: &str, input: &str) -> String {
+        let output = self.run(line, input);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "kubectl {line}: {out}{err}");
+        out
+    }
+
+    /// What it says on standard error as it fails.
+    fn fails(&self, line: &str) -> String {
+        let output = self.run(line, "");
+        assert!(!output.status.success(), "kubectl {line} succeeded: {}", text(&output.stdout));
+        text(&output.stderr).trim_end().to_owned()
+    }
+
+    fn run(&self, line: &str, input: &str) -> Output {
+        let mut command = Command::new("kubectl");
+        command.args(words(line)).env("KUBECONFIG", self.server.kubeconfig()).current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("it has an input");
+        // It may end without reading.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("it ends")
+    }
+}
+
+/// The words of a command line; single quotes hold blanks together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            _ => words.last_mut().expect("there is one").push(letter),
+        }
+    }
+    words
+}
+
+/// The lines of a table, each with one blank between its cells.
+fn rows(table: &str) -> Vec<String> {
+    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
 
 /// False, and said so, where there is no kubectl.
 fn has_kubectl() -> bool {
