@@ -1,270 +1,35 @@
 //! Deployments: one ReplicaSet for each version of the template, and the way from one to the next.
 
-use super::{Config, Pace, Watched, due, or_null, owner, patch, patch_status, settle};
-use api::Tree;
+mod plan;
+mod status;
+
+use super::claim::{Claim, Maker, claim};
+use super::{Config, Pace, Watched, due, or_null, patch, patch_status, replica_set, settle};
 use api::object::edit;
-use api::resource::{DEPLOYMENTS, REPLICA_SETS};
-use api::time::{self, SignedDuration, Timestamp};
-use api::view::{Condition, Deployment, DeploymentStatus, ReplicaSet};
-use client::{About, DeleteOptions, Error, Happened, Key, Propagation, Queue, Recorder, Target, WriteOptions};
+use api::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
+use api::selector::Labels;
+use api::view::{Deployment, DeploymentStatus, Meta, ReplicaSet};
+use api::{Object, Tree};
+use client::{DeleteOptions, Error, Happened, Key, Propagation, Queue, Recorder, Target, WriteOptions};
+use plan::{DESIRED, MAX, Plan, REVISION, Version, bounds, plan, total};
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use status::NewSet;
+use std::sync::Arc;
 use tokio::time::Instant;
 
-const COMPONENT: &str = "deployment-controller";
+static MAKER: Maker =
+    Maker { resource: DEPLOYMENTS, api_version: "apps/v1", kind: "Deployment", component: "deployment-controller" };
 const HASH: &str = "pod-template-hash";
-const REVISION: &str = "deployment.kubernetes.io/revision";
-const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
-const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The revisions that a set had before, by comma.
+const REVISIONS: &str = "deployment.kubernetes.io/revision-history";
+/// Annotations of a Deployment that are not its sets'.
+const OWN_ANNOTATIONS: &[&str] =
+    &[LAST_APPLIED, REVISION, REVISIONS, DESIRED, MAX, "deprecated.deployment.rollback.to"];
 const HASH_CHARS: usize = 10;
 const HASH_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// What to do for one Deployment.
-#[derive(Debug, Default, PartialEq)]
-struct Plan {
-    /// The ReplicaSet of the template, to be made with so many replicas.
-    create: Option<i32>,
-    /// New sizes.
-    scale: Vec<(Key, i32)>,
-    /// Sets of old versions that the history no longer holds.
-    delete: Vec<Key>,
-    /// The revision that the set of the template is to have.
-    revision: i64,
-}
-
-/// A version of the Deployment.
-#[derive(Debug, Clone, Copy)]
-struct Version<'a> {
-    key: &'a Key,
-    set: &'a ReplicaSet,
-}
-
-impl Version<'_> {
-    fn wanted(&self) -> i32 {
-        self.set.spec.replicas.unwrap_or(1)
-    }
-
-    fn revision(&self) -> i64 {
-        self.set.metadata.annotations.get(REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
-    }
-}
-
-/// Pure: the next step. `versions` are the Deployment's own sets, `new` the one of its template.
-fn plan(deployment: &Deployment, versions: &[Version<'_>], new: Option<Version<'_>>) -> Plan {
-    let old: Vec<Version<'_>> =
-        versions.iter().filter(|version| new.is_none_or(|new| new.key != version.key)).copied().collect();
-    let newest_old = old.iter().map(Version::revision).max().unwrap_or(0);
-    let revision = new.map_or(0, |new| new.revision());
-    let mut plan = Plan { revision: if revision > newest_old { revision } else { newest_old + 1 }, ..Plan::default() };
-    if deployment.metadata.deletion_timestamp.is_some() {
-        return plan;
-    }
-    let total = deployment.spec.replicas.unwrap_or(1);
-    if deployment.spec.paused {
-        // Only a change of size goes on while it is paused.
-        if let [one] = versions.iter().filter(|version| version.wanted() > 0).collect::<Vec<_>>().as_slice() {
-            resize(&mut plan, **one, total);
-        }
-        plan.revision = revision.max(1);
-        return plan;
-    }
-    if deployment.spec.strategy.kind == "Recreate" {
-        recreate(&mut plan, total, &old, new);
-    } else {
-        roll(&mut plan, deployment, total, &old, new);
-    }
-    history(&mut plan, deployment, &old);
-    plan
-}
-
-fn resize(plan: &mut Plan, version: Version<'_>, replicas: i32) {
-    if version.wanted() != replicas {
-        plan.scale.push((version.key.clone(), replicas));
-    }
-}
-
-fn recreate(plan: &mut Plan, total: i32, old: &[Version<'_>], new: Option<Version<'_>>) {
-    for version in old {
-        resize(plan, *version, 0);
-    }
-    let empty = old.iter().all(|version| version.set.status.replicas == 0);
-    match new {
-        None => plan.create = Some(if empty { total } else { 0 }),
-        Some(new) if empty => resize(plan, new, total),
-        Some(_) => {}
-    }
-}
-
-/// Surge and unavailability, as numbers; never both 0.
-fn bounds(deployment: &Deployment, total: i32) -> (i32, i32) {
-    let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
-    let surge = amount(rolling.max_surge.as_ref(), total, true);
-    let unavailable = amount(rolling.max_unavailable.as_ref(), total, false).min(total);
-    if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
-}
-
-/// A number, or a percentage of the total; a quarter without either.
-fn amount(value: Option<&Tree>, total: i32, rounds_up: bool) -> i32 {
-    let percent = match value {
-        None | Some(Tree::Null) => 25,
-        Some(Tree::String(text)) => text.trim_end_matches('%').parse().unwrap_or(25),
-        Some(number) => return number.as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0),
-    };
-    let hundredths = total.saturating_mul(percent);
-    if rounds_up { (hundredths + 99) / 100 } else { hundredths / 100 }
-}
-
-fn roll(plan: &mut Plan, deployment: &Deployment, total: i32, old: &[Version<'_>], new: Option<Version<'_>>) {
-    let (surge, unavailable) = bounds(deployment, total);
-    let old_wanted: i32 = old.iter().map(Version::wanted).sum();
-    let now = new.map_or(0, |new| new.wanted());
-    let room = (total + surge - old_wanted - now).max(0);
-    let next = if now > total { total } else { now + room.min(total - now) };
-    match new {
-        None => plan.create = Some(next),
-        Some(new) => resize(plan, new, next),
-    }
-    let Some(new) = new else { return };
-    let least = total - unavailable;
-    let missing_new = (new.wanted() - new.set.status.available_replicas).max(0);
-    let mut budget = old_wanted + new.wanted() - least - missing_new;
-    let mut sizes: Vec<(Version<'_>, i32)> = old.iter().map(|version| (*version, version.wanted())).collect();
-    sizes.sort_by_key(|(version, _)| version.set.metadata.creation_timestamp);
-    // Pods that answer nobody go first, whatever the budget for the others.
-    for (version, size) in &mut sizes {
-        let broken = (*size - version.set.status.available_replicas).clamp(0, budget.max(0));
-        *size -= broken;
-        budget -= broken;
-    }
-    let available: i32 = old.iter().map(|version| version.set.status.available_replicas).sum::<i32>()
-        + new.set.status.available_replicas;
-    let mut spare = (available - least).max(0).min(budget.max(0));
-    for (_, size) in &mut sizes {
-        let cut = (*size).min(spare);
-        *size -= cut;
-        spare -= cut;
-    }
-    for (version, size) in sizes {
-        resize(plan, version, size);
-    }
-}
-
-fn history(plan: &mut Plan, deployment: &Deployment, old: &[Version<'_>]) {
-    let keep = usize::try_from(deployment.spec.revision_history_limit.unwrap_or(10)).unwrap_or(0);
-    let is_idle = |version: &&Version<'_>| {
-        version.wanted() == 0 && version.set.status.replicas == 0 && version.set.metadata.deletion_timestamp.is_none()
-    };
-    let mut idle: Vec<&Version<'_>> = old.iter().filter(is_idle).collect();
-    idle.sort_by_key(|version| version.revision());
-    let excess = idle.len().saturating_sub(keep);
-    plan.delete.extend(idle.into_iter().take(excess).map(|version| version.key.clone()));
-}
-
-/// The status that the sets add up to.
-fn status(
-    deployment: &Deployment,
-    versions: &[Version<'_>],
-    new: Option<Version<'_>>,
-    now: Timestamp,
-) -> DeploymentStatus {
-    let sum = |of: fn(&ReplicaSet) -> i32| versions.iter().map(|version| of(version.set)).sum::<i32>();
-    let replicas = sum(|set| set.status.replicas);
-    let available = sum(|set| set.status.available_replicas);
-    let total = deployment.spec.replicas.unwrap_or(1);
-    let mut status = DeploymentStatus {
-        observed_generation: deployment.metadata.generation,
-        replicas,
-        updated_replicas: new.map_or(0, |new| new.set.status.replicas),
-        ready_replicas: sum(|set| set.status.ready_replicas),
-        available_replicas: available,
-        unavailable_replicas: (total.max(replicas) - available).max(0),
-        ..deployment.status.clone()
-    };
-    let (_, unavailable) = bounds(deployment, total);
-    let (is, reason, message) = if available >= total - unavailable {
-        ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
-    } else {
-        ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
-    };
-    set_condition(&mut status.conditions, "Available", is, reason, message.to_owned(), now);
-    progress(deployment, new, &mut status, now);
-    status
-}
-
-fn progress(deployment: &Deployment, new: Option<Version<'_>>, status: &mut DeploymentStatus, now: Timestamp) {
-    let total = deployment.spec.replicas.unwrap_or(1);
-    let name = new.map_or(&*deployment.metadata.name, |new| &*new.key.name);
-    let done = status.updated_replicas == total && status.replicas == total && status.available_replicas == total;
-    let before = &deployment.status;
-    let moved = status.updated_replicas != before.updated_replicas
-        || status.available_replicas > before.available_replicas
-        || status.ready_replicas > before.ready_replicas
-        || status.replicas != before.replicas;
-    let known = before.conditions.iter().find(|condition| condition.kind == "Progressing");
-    let deadline = SignedDuration::from_secs(deployment.spec.progress_deadline_seconds.unwrap_or(600).into());
-    let late = known.and_then(|known| known.last_update_time).is_some_and(|at| now.duration_since(at) > deadline);
-    let (is, reason, message) = if done {
-        let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
-        ("True", "NewReplicaSetAvailable", message)
-    } else if deployment.spec.paused {
-        ("Unknown", "DeploymentPaused", "Deployment is paused".to_owned())
-    } else if known.is_none() || new.is_none() {
-        ("True", "NewReplicaSetCreated", format!("Created new replica set \"{name}\""))
-    } else if moved
-        || known.is_some_and(|known| known.reason == "NewReplicaSetAvailable" || known.reason == "DeploymentPaused")
-    {
-        ("True", "ReplicaSetUpdated", format!("ReplicaSet \"{name}\" is progressing."))
-    } else if late {
-        ("False", "ProgressDeadlineExceeded", format!("ReplicaSet \"{name}\" has timed out progressing."))
-    } else {
-        return;
-    };
-    set_condition(&mut status.conditions, "Progressing", is, reason, message, now);
-    if moved
-        && !done
-        && let Some(condition) = status.conditions.iter_mut().find(|condition| condition.kind == "Progressing")
-    {
-        condition.last_update_time = Some(now);
-    }
-}
-
-fn set_condition(all: &mut Vec<Condition>, kind: &str, is: &str, reason: &str, message: String, now: Timestamp) {
-    let known = all.iter_mut().find(|condition| condition.kind == kind);
-    match known {
-        Some(known) if known.status == is && known.reason == reason && known.message == message => {}
-        Some(known) => {
-            if known.status != is {
-                known.last_transition_time = Some(now);
-            }
-            known.last_update_time = Some(now);
-            is.clone_into(&mut known.status);
-            reason.clone_into(&mut known.reason);
-            known.message = message;
-        }
-        None => all.push(Condition {
-            kind: kind.to_owned(),
-            status: is.to_owned(),
-            reason: reason.to_owned(),
-            message,
-            last_transition_time: Some(now),
-            last_update_time: Some(now),
-            last_heartbeat_time: None,
-        }),
-    }
-}
-
-fn conditions(all: &[Condition]) -> Tree {
-    let text = |at: Option<Timestamp>| at.map(time::seconds);
-    let one = |condition: &Condition| {
-        json!({
-            "type": condition.kind, "status": condition.status, "lastUpdateTime": text(condition.last_update_time),
-            "lastTransitionTime": text(condition.last_transition_time), "reason": condition.reason,
-            "message": condition.message,
-        })
-    };
-    all.iter().map(one).collect()
-}
 
 /// The name part that a template's content gives, without vowels.
 fn hash(template: &Tree, collisions: i32) -> String {
@@ -283,17 +48,61 @@ fn unhashed(template: &Tree) -> Tree {
     template
 }
 
+/// Pure: the annotations that the template's set lacks.
+fn annotations(deployment: &Meta, set: &Meta, revision: i64) -> Vec<(String, String)> {
+    let own = deployment.annotations.iter().filter(|(name, _)| !OWN_ANNOTATIONS.contains(&name.as_str()));
+    let mut all: Vec<(String, String)> = own
+        .filter(|(name, value)| set.annotations.get(*name) != Some(value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let had = set.annotations.get(REVISION);
+    if had.and_then(|had| had.parse::<i64>().ok()).is_none_or(|had| had < revision) {
+        all.push((REVISION.to_owned(), revision.to_string()));
+        if let Some(had) = had {
+            let earlier = set.annotations.get(REVISIONS).map_or_else(String::new, |earlier| format!("{earlier},"));
+            all.push((REVISIONS.to_owned(), format!("{earlier}{had}")));
+        }
+    }
+    all
+}
+
+/// A pod that may still run, and the set that it is of.
+struct Running {
+    set: Box<str>,
+}
+
+#[derive(Deserialize)]
+struct Phase {
+    status: PhaseStatus,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PhaseStatus {
+    phase: String,
+}
+
+fn running(object: &Object) -> Option<Running> {
+    let owner = object.head().controller().filter(|owner| replica_set::MAKER.is(owner))?;
+    let phase: Phase = object.read().ok()?;
+    (!matches!(phase.status.phase.as_str(), "Succeeded" | "Failed")).then(|| Running { set: owner.uid.clone() })
+}
+
 struct Controller {
     config: Config,
     deployments: Watched<Deployment>,
     sets: Watched<ReplicaSet>,
+    pods: Watched<Running>,
     events: Recorder,
 }
+
+type Sets = Vec<(Key, Arc<ReplicaSet>)>;
 
 pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
         deployments: Watched::new(&config.cluster, &DEPLOYMENTS, |object| object.read().ok()),
         sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.read().ok()),
+        pods: Watched::new(&config.cluster, &PODS, running),
         events,
         config,
     };
@@ -303,17 +112,17 @@ pub(super) async fn run(config: Config, events: Recorder) {
         tokio::select! {
             changes = controller.deployments.changed() => changes.into_iter().for_each(|change| queue.add(change.key)),
             changes = controller.sets.changed() => {
-                for change in changes {
-                    for set in [&change.old, &change.new].into_iter().flatten() {
-                        if let Some(owner) = set.metadata.controller().filter(|owner| &*owner.kind == "Deployment") {
-                            pace.add(&mut queue, Key::new(&change.key.namespace, &owner.name));
-                        }
-                    }
+                let keys: Vec<Key> = changes.iter().flat_map(|change| controller.touched(change)).collect();
+                keys.into_iter().for_each(|key| pace.add(&mut queue, key));
+            }
+            changes = controller.pods.changed() => {
+                for ended in changes.iter().filter(|change| change.new.is_none()) {
+                    controller.recreated(ended).into_iter().for_each(|key| pace.add(&mut queue, key));
                 }
             }
             () = due(&queue) => {}
         }
-        if !controller.deployments.is_synced || !controller.sets.is_synced {
+        if !(controller.deployments.is_synced && controller.sets.is_synced && controller.pods.is_synced) {
             continue;
         }
         while let Some(key) = queue.take(Instant::now()) {
@@ -324,121 +133,222 @@ pub(super) async fn run(config: Config, events: Recorder) {
 }
 
 impl Controller {
+    /// The Deployments that a changed set matters to.
+    fn touched(&self, change: &client::Change<ReplicaSet>) -> Vec<Key> {
+        let namespace = &change.key.namespace;
+        let versions = [&change.old, &change.new].into_iter().flatten();
+        let owners = versions.filter_map(|set| set.metadata.controller()).filter(|owner| MAKER.is(owner));
+        let mut keys: Vec<Key> = owners.map(|owner| Key::new(namespace, &owner.name)).collect();
+        keys.dedup();
+        if let Some(free) = change.new.as_ref().filter(|set| set.metadata.controller().is_none()) {
+            let label = |key: &str| free.metadata.labels.get(key).map(String::as_str);
+            let all = self.deployments.cache.namespace(namespace);
+            let selecting = all.filter(|(_, entry)| Labels::from_view(&entry.value.spec.selector).matches(label));
+            keys.extend(selecting.map(|(key, _)| key.clone()));
+        }
+        keys
+    }
+
+    /// The Deployment that waited for the end of a pod before it makes new ones.
+    fn recreated(&self, ended: &client::Change<Running>) -> Option<Key> {
+        let uid = &ended.old.as_ref()?.set;
+        let mut sets = self.sets.cache.namespace(&ended.key.namespace);
+        let (_, set) = sets.find(|(_, entry)| *entry.value.metadata.uid == **uid)?;
+        let key = Key::new(&ended.key.namespace, &set.value.metadata.controller()?.name);
+        self.deployments.cache.value(&key).filter(|deployment| plan::is_recreated(deployment))?;
+        Some(key)
+    }
+
     async fn sync(&mut self, key: &Key, queue: &mut Queue<Key>) -> Result<(), Error> {
         let Some(deployment) = self.deployments.cache.value(key).cloned() else { return Ok(()) };
-        let uid = deployment.metadata.uid.clone();
-        let sets: Vec<(Key, std::sync::Arc<ReplicaSet>)> = self
-            .sets
-            .cache
-            .namespace(&key.namespace)
-            .filter(|(_, entry)| entry.value.metadata.controller().is_some_and(|owner| *owner.uid == *uid))
-            .map(|(key, entry)| (key.clone(), entry.value.clone()))
-            .collect();
+        let selector = Labels::from_view(&deployment.spec.selector);
+        if selector.is_empty() {
+            let message = "This deployment is selecting all pods. A non-empty selector is required.".to_owned();
+            self.told(&deployment, true, "SelectingAll", message);
+            return Ok(());
+        }
+        let sets = self.claimed(&deployment.metadata, &selector, key).await?;
         let versions: Vec<Version<'_>> = sets.iter().map(|(key, set)| Version { key, set }).collect();
         let template = &deployment.spec.template;
         let same = versions.iter().filter(|version| unhashed(&version.set.spec.template) == *template);
         let new = same.min_by_key(|version| version.set.metadata.creation_timestamp).copied();
-        let plan = plan(&deployment, &versions, new);
-        let changed = plan.create.is_some() || !plan.scale.is_empty();
-        if let Some(replicas) = plan.create {
-            self.create(key, &deployment, replicas, plan.revision).await?;
+        let old_runs = plan::is_recreated(&deployment) && self.runs(key, &plan::older(&versions, new));
+        let plan = plan(&deployment, &versions, new, old_runs);
+        let made = self.perform(key, &deployment, &versions, new, &plan).await?;
+        let now = self.config.clock.now();
+        let mut status = status::counted(&deployment, &versions, new, now);
+        status::pause(&deployment, &mut status, now);
+        if plan.rolls {
+            status::made(&deployment, &mut status, &made, new.map(|new| &*new.key.name), now);
+            status::judge(&deployment, &mut status, &versions, new, now);
         }
-        for (set, replicas) in &plan.scale {
-            let before = versions.iter().find(|version| version.key == set).map_or(0, Version::wanted);
-            let written = patch(&self.config.cluster, &REPLICA_SETS, set, self.sized(&deployment, *replicas)).await?;
-            self.sets.wrote(&written);
-            self.told_scaling(&deployment, &set.name, before, *replicas);
+        self.tell(key, &deployment, &status).await?;
+        if let Some(late) = status::late_in(&deployment, &status, now) {
+            queue.add_at(key.clone(), Instant::now() + late.unsigned_abs());
         }
-        for set in &plan.delete {
-            let target =
-                Target { resource: &REPLICA_SETS, namespace: set.namespace(), name: &set.name, subresource: None };
-            let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
-            self.config.cluster.delete(target, options).await?;
+        match made {
+            NewSet::Failed(why) => Err(Error::Unknown(why)),
+            NewSet::Known | NewSet::Created(_) => Ok(()),
         }
-        self.tell(key, &deployment, &versions, new, plan.revision).await?;
-        if changed {
-            queue.add_at(key.clone(), Instant::now());
-        }
-        Ok(())
     }
 
-    fn told_scaling(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
-        let way = if from < to { "up" } else { "down" };
-        let message = format!("Scaled {way} replica set {set} from {from} to {to}");
-        let about = About::of("apps/v1", "Deployment", &deployment.metadata);
-        self.events.tell(Happened::normal(COMPONENT, about, "ScalingReplicaSet", message));
-    }
-
-    fn sized(&self, deployment: &Deployment, replicas: i32) -> Tree {
-        let total = deployment.spec.replicas.unwrap_or(1);
-        let (surge, _) = bounds(deployment, total);
-        let annotations = json!({ DESIRED: total.to_string(), MAX: (total + surge).to_string() });
-        json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": replicas } })
-    }
-
-    async fn create(&mut self, key: &Key, deployment: &Deployment, replicas: i32, revision: i64) -> Result<(), Error> {
-        let meta = &deployment.metadata;
-        let collisions = deployment.status.collision_count.unwrap_or(0);
-        let hash = hash(&deployment.spec.template, collisions);
-        let mut template = deployment.spec.template.clone();
-        edit::set(&mut template, &["metadata", "labels", HASH], hash.as_str());
-        let mut set = self.sized(deployment, replicas);
-        let labels = edit::at(&template, &["metadata", "labels"]).cloned().unwrap_or_default();
-        for (name, value) in meta.annotations.iter().filter(|(name, _)| *name != LAST_APPLIED && *name != REVISION) {
-            edit::set(&mut set, &["metadata", "annotations", name], value.as_str());
-        }
-        edit::set(&mut set, &["metadata", "annotations", REVISION], revision.to_string());
-        edit::set(&mut set, &["metadata", "name"], format!("{}-{hash}", meta.name));
-        edit::set(&mut set, &["metadata", "namespace"], &*key.namespace);
-        edit::set(&mut set, &["metadata", "labels"], labels);
-        let owner = owner("apps/v1", "Deployment", &meta.name, &meta.uid);
-        edit::set(&mut set, &["metadata", "ownerReferences"], json!([owner]));
-        edit::set(&mut set, &["spec", "minReadySeconds"], deployment.spec.min_ready_seconds);
-        let object = self.deployments.cache.get(key).map(|entry| entry.object.tree()).unwrap_or_default();
-        let mut selector = edit::at(&object, &["spec", "selector"]).cloned().unwrap_or_default();
-        edit::set(&mut selector, &["matchLabels", HASH], hash.as_str());
-        edit::set(&mut set, &["spec", "selector"], selector);
-        edit::set(&mut set, &["spec", "template"], template);
-        let target = Target { resource: &REPLICA_SETS, namespace: key.namespace(), name: "", subresource: None };
-        match self.config.cluster.create(target, set, WriteOptions::by(COMPONENT)).await {
-            Ok(made) => {
-                self.sets.wrote(&made);
-                if replicas > 0 {
-                    self.told_scaling(deployment, made.name(), 0, replicas);
+    /// The sets that are the Deployment's; free ones are adopted, strangers let go.
+    async fn claimed(&mut self, owner: &Meta, selector: &Labels, key: &Key) -> Result<Sets, Error> {
+        let all = self.sets.cache.namespace(&key.namespace).map(|(key, entry)| (key.clone(), entry.value.clone()));
+        let all: Vec<_> = all.map(|(key, set)| (claim(owner, selector, &set.metadata), key, set)).collect();
+        let mut mine = Vec::new();
+        for (claim, key, set) in all {
+            let target = (&key, set.metadata.uid.as_str());
+            let cluster = &self.config.cluster;
+            let written = match claim {
+                Claim::Foreign => continue,
+                Claim::Mine => {
+                    mine.push((key, set));
+                    continue;
                 }
-                Ok(())
+                Claim::Adopt => MAKER.adopt(cluster, owner, &REPLICA_SETS, target).await?,
+                Claim::Release => Some(MAKER.release(cluster, owner, &REPLICA_SETS, target).await?),
+            };
+            if let Some(written) = written {
+                self.sets.wrote(&written);
             }
-            Err(error) if error.is_already_exists() => {
-                // Another template has the same hash, or an own write is not seen yet: the next look tells.
-                let tree = json!({ "collisionCount": collisions + 1 });
-                patch_status(&self.config.cluster, &DEPLOYMENTS, key, tree).await.map(|_| ())
-            }
-            Err(error) => Err(error),
+            let is_mine = |set: &&Arc<ReplicaSet>| set.metadata.controller().is_some_and(|one| *one.uid == *owner.uid);
+            mine.extend(self.sets.cache.value(&key).filter(is_mine).cloned().map(|set| (key, set)));
         }
+        Ok(mine)
     }
 
-    /// Writes revisions and status, where they are not as they should be.
-    async fn tell(
+    /// Whether pods of these versions have not ended.
+    fn runs(&self, key: &Key, versions: &[Version<'_>]) -> bool {
+        let is_of = |running: &Running| versions.iter().any(|version| *version.set.metadata.uid == *running.set);
+        self.pods.cache.namespace(&key.namespace).any(|(_, entry)| is_of(&entry.value))
+    }
+
+    /// Does what was planned; what came of the set of the template.
+    async fn perform(
         &mut self,
         key: &Key,
         deployment: &Deployment,
         versions: &[Version<'_>],
         new: Option<Version<'_>>,
-        revision: i64,
-    ) -> Result<(), Error> {
+        plan: &Plan,
+    ) -> Result<NewSet, Error> {
         if let Some(new) = new {
-            let annotation = json!({ "metadata": { "annotations": { REVISION: revision.to_string() } } });
-            if new.revision() != revision {
-                let written = patch(&self.config.cluster, &REPLICA_SETS, new.key, annotation.clone()).await?;
-                self.sets.wrote(&written);
+            self.freshen(key, deployment, new, plan::revision(versions, Some(new))).await?;
+        }
+        let mut made = NewSet::Known;
+        if let Some(replicas) = plan.create {
+            made = self.create(key, deployment, replicas, plan::revision(versions, None)).await?;
+        }
+        for (set, replicas) in &plan.scale {
+            let Some(before) = versions.iter().find(|version| version.key == set) else { continue };
+            if before.wanted() == *replicas && before.annotation(DESIRED) == Some(total(deployment)) {
+                continue;
             }
-            if deployment.metadata.annotations.get(REVISION) != Some(&revision.to_string()) {
-                let written = patch(&self.config.cluster, &DEPLOYMENTS, key, annotation).await?;
-                self.deployments.wrote(&written);
+            let written = patch(&self.config.cluster, &REPLICA_SETS, set, sized(deployment, *replicas)).await?;
+            self.sets.wrote(&written);
+            self.scaled(deployment, &set.name, before.wanted(), *replicas);
+        }
+        for set in &plan.delete {
+            let target = Target::namespaced(&REPLICA_SETS, &set.namespace, &set.name);
+            let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+            match self.config.cluster.delete(target, options).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
             }
         }
-        let status = status(deployment, versions, new, self.config.clock.now());
-        if status == deployment.status {
+        Ok(made)
+    }
+
+    /// The set of the template says what the Deployment says, and both the revision.
+    async fn freshen(
+        &mut self,
+        key: &Key,
+        deployment: &Deployment,
+        new: Version<'_>,
+        revision: i64,
+    ) -> Result<(), Error> {
+        let mut tree = json!({});
+        for (name, value) in annotations(&deployment.metadata, &new.set.metadata, revision) {
+            edit::set(&mut tree, &["metadata", "annotations", &name], value);
+        }
+        if new.set.spec.min_ready_seconds != deployment.spec.min_ready_seconds {
+            edit::set(&mut tree, &["spec", "minReadySeconds"], deployment.spec.min_ready_seconds);
+        }
+        if tree != json!({}) {
+            let written = patch(&self.config.cluster, &REPLICA_SETS, new.key, tree).await?;
+            self.sets.wrote(&written);
+        }
+        if deployment.metadata.annotations.get(REVISION) != Some(&revision.to_string()) {
+            let annotation = json!({ "metadata": { "annotations": { REVISION: revision.to_string() } } });
+            let written = patch(&self.config.cluster, &DEPLOYMENTS, key, annotation).await?;
+            self.deployments.wrote(&written);
+        }
+        Ok(())
+    }
+
+    async fn create(
+        &mut self,
+        key: &Key,
+        deployment: &Deployment,
+        replicas: i32,
+        revision: i64,
+    ) -> Result<NewSet, Error> {
+        let collisions = deployment.status.collision_count.unwrap_or(0);
+        let hash = hash(&deployment.spec.template, collisions);
+        let object = self.deployments.cache.get(key).map(|entry| entry.object.tree()).unwrap_or_default();
+        let selector = edit::at(&object, &["spec", "selector"]).cloned().unwrap_or_default();
+        let set = set(deployment, selector, &hash, replicas, revision);
+        let target = Target::namespaced(&REPLICA_SETS, &key.namespace, "");
+        let name = format!("{}-{hash}", deployment.metadata.name);
+        match self.config.cluster.create(target, set, WriteOptions::by(MAKER.component)).await {
+            Ok(made) => {
+                self.sets.wrote(&made);
+                if replicas > 0 {
+                    self.scaled(deployment, made.name(), 0, replicas);
+                }
+                Ok(NewSet::Created(name))
+            }
+            Err(error) if error.is_already_exists() => {
+                let target = Target::namespaced(&REPLICA_SETS, &key.namespace, &name);
+                let live = self.config.cluster.get(target).await?;
+                let is_own = live.head().controller().is_some_and(|one| *one.uid == *deployment.metadata.uid)
+                    && live
+                        .read::<ReplicaSet>()
+                        .is_ok_and(|set| unhashed(&set.spec.template) == deployment.spec.template);
+                if !is_own {
+                    // Another template has this hash: the next look tries another one.
+                    let tree = json!({ "collisionCount": collisions + 1 });
+                    let written = patch_status(&self.config.cluster, &DEPLOYMENTS, key, tree).await?;
+                    self.deployments.wrote(&written);
+                }
+                Err(error)
+            }
+            Err(error) if super::pods::is_terminating(&error) => Ok(NewSet::Known),
+            Err(error @ Error::Rejected(_)) => {
+                let why = format!("Failed to create new replica set \"{name}\": {error}");
+                self.told(deployment, true, "ReplicaSetCreateError", why.clone());
+                Ok(NewSet::Failed(why))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn scaled(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
+        if from != to {
+            let way = if from < to { "up" } else { "down" };
+            let message = format!("Scaled {way} replica set {set} from {from} to {to}");
+            self.told(deployment, false, "ScalingReplicaSet", message);
+        }
+    }
+
+    fn told(&self, deployment: &Deployment, is_warning: bool, reason: &'static str, message: String) {
+        let about = MAKER.about(&deployment.metadata);
+        self.events.tell(Happened { about, component: MAKER.component, is_warning, reason, message });
+    }
+
+    async fn tell(&mut self, key: &Key, deployment: &Deployment, status: &DeploymentStatus) -> Result<(), Error> {
+        if *status == deployment.status {
             return Ok(());
         }
         let tree = json!({
@@ -448,7 +358,7 @@ impl Controller {
             "readyReplicas": or_null(status.ready_replicas),
             "availableReplicas": or_null(status.available_replicas),
             "unavailableReplicas": or_null(status.unavailable_replicas),
-            "conditions": conditions(&status.conditions),
+            "conditions": status::shown(&status.conditions),
         });
         let written = patch_status(&self.config.cluster, &DEPLOYMENTS, key, tree).await?;
         self.deployments.wrote(&written);
@@ -456,55 +366,62 @@ impl Controller {
     }
 }
 
+/// A set's size, and for which total it is.
+fn sized(deployment: &Deployment, replicas: i32) -> Tree {
+    let total = total(deployment);
+    let (surge, _) = bounds(deployment);
+    let annotations = json!({ DESIRED: total.to_string(), MAX: (total + surge).to_string() });
+    json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": replicas } })
+}
+
+/// The set of the Deployment's template.
+fn set(deployment: &Deployment, mut selector: Tree, hash: &str, replicas: i32, revision: i64) -> Tree {
+    let meta = &deployment.metadata;
+    let mut template = deployment.spec.template.clone();
+    edit::set(&mut template, &["metadata", "labels", HASH], hash);
+    edit::set(&mut selector, &["matchLabels", HASH], hash);
+    let mut set = sized(deployment, replicas);
+    for (name, value) in annotations(meta, &Meta::default(), revision) {
+        edit::set(&mut set, &["metadata", "annotations", &name], value);
+    }
+    let labels = edit::at(&template, &["metadata", "labels"]).cloned().unwrap_or_default();
+    edit::set(&mut set, &["metadata", "name"], format!("{}-{hash}", meta.name));
+    edit::set(&mut set, &["metadata", "namespace"], meta.namespace.as_str());
+    edit::set(&mut set, &["metadata", "labels"], labels);
+    edit::set(&mut set, &["metadata", "ownerReferences"], json!([MAKER.reference(meta)]));
+    edit::set(&mut set, &["spec", "minReadySeconds"], deployment.spec.min_ready_seconds);
+    edit::set(&mut set, &["spec", "selector"], selector);
+    edit::set(&mut set, &["spec", "template"], template);
+    set
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn deployment(replicas: i32) -> Deployment {
-        let json = json!({"spec": {"replicas": replicas, "strategy": {"type": "RollingUpdate",
-            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}});
-        serde_json::from_value(json).expect("a deployment")
-    }
-
-    fn set(wanted: i32, available: i32, revision: i64) -> ReplicaSet {
-        let json = json!({"metadata": {"annotations": {REVISION: revision.to_string()}}, "spec": {"replicas": wanted},
-            "status": {"replicas": wanted, "availableReplicas": available}});
-        serde_json::from_value(json).expect("a set")
+    #[test]
+    fn a_template_has_one_name_and_another_after_a_collision() {
+        let template = json!({"spec": {"containers": [{"name": "a", "image": "a:v1"}]}});
+        let name = hash(&template, 0);
+        assert_eq!(name.len(), HASH_CHARS);
+        assert_eq!(name, hash(&template, 0));
+        assert_ne!(name, hash(&template, 1));
+        let labelled = json!({"metadata": {"labels": {HASH: "x"}}, "spec": {}});
+        assert_eq!(unhashed(&labelled), json!({"metadata": {"labels": {}}, "spec": {}}));
     }
 
     #[test]
-    fn the_first_version_is_made_whole() {
-        let plan = plan(&deployment(3), &[], None);
-        assert_eq!((plan.create, plan.revision), (Some(3), 1));
-    }
-
-    #[test]
-    fn a_new_version_surges_by_one_and_old_pods_go_as_new_ones_answer() {
-        let (old_key, new_key) = (Key::new("a", "old"), Key::new("a", "new"));
-        let old = set(3, 3, 1);
-        let first = plan(&deployment(3), &[Version { key: &old_key, set: &old }], None);
-        assert_eq!((first.create, first.revision), (Some(1), 2));
-        let new = set(1, 0, 2);
-        let versions = [Version { key: &old_key, set: &old }, Version { key: &new_key, set: &new }];
-        assert!(plan(&deployment(3), &versions, Some(versions[1])).scale.is_empty(), "nothing until it is available");
-        let new = set(1, 1, 2);
-        let versions = [Version { key: &old_key, set: &old }, Version { key: &new_key, set: &new }];
-        assert_eq!(plan(&deployment(3), &versions, Some(versions[1])).scale, [(old_key.clone(), 2)]);
-    }
-
-    #[test]
-    fn going_back_gives_the_old_set_a_new_revision() {
-        let (one, two) = (Key::new("a", "one"), Key::new("a", "two"));
-        let (first, second) = (set(0, 0, 1), set(3, 3, 2));
-        let versions = [Version { key: &one, set: &first }, Version { key: &two, set: &second }];
-        assert_eq!(plan(&deployment(3), &versions, Some(versions[0])).revision, 3);
-    }
-
-    #[test]
-    fn percentages_round_in_favour_of_going_on() {
-        assert_eq!(amount(Some(&json!("25%")), 10, true), 3);
-        assert_eq!(amount(Some(&json!("25%")), 10, false), 2);
-        assert_eq!(amount(None, 3, true), 1);
-        assert_eq!(amount(Some(&json!(2)), 3, true), 2);
+    fn the_set_is_told_what_the_deployment_is_told_but_for_what_is_its_own() {
+        let meta = |annotations: Tree| {
+            serde_json::from_value::<Meta>(json!({ "annotations": annotations })).expect("metadata")
+        };
+        let deployment = meta(json!({LAST_APPLIED: "x", REVISION: "7", "kubernetes.io/change-cause": "faster"}));
+        let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let cause = text("kubernetes.io/change-cause", "faster");
+        assert_eq!(annotations(&deployment, &meta(json!({})), 1), [cause.clone(), text(REVISION, "1")]);
+        let known = meta(json!({REVISION: "1", "kubernetes.io/change-cause": "faster"}));
+        assert!(annotations(&deployment, &known, 1).is_empty());
+        let back = annotations(&deployment, &known, 3);
+        assert_eq!(back, [text(REVISION, "3"), text(REVISIONS, "1")], "it remembers what it was");
     }
 }
