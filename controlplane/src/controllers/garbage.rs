@@ -1,119 +1,41 @@
 //! The garbage collector: what an object owned goes with it, or stays behind, as its deletion said.
+//!
+//! A key in the queue is a uid; what is to be done about it follows from the graph alone, so that a step that failed
+//! is thought through anew when it is tried again.
 
-use super::{Config, patch};
+mod graph;
+
+use super::{Config, LONG, patch};
 use api::object::Owner;
 use api::{Object, Resource};
-use client::{Cache, DeleteOptions, Error, Followed, Key, Propagation, Target, follow};
+use client::{Cache, Change, DeleteOptions, Error, Followed, Key, Queue, Target, follow};
 use futures::StreamExt;
+use graph::{FOREGROUND, Graph, Node, Step};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
-
-use std::time::Duration;
+use std::collections::HashMap;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-const ORPHAN: &str = "orphan";
-const FOREGROUND: &str = "foregroundDeletion";
-/// News that wait to be taken up.
+/// News that wait to be taken up, and how many are taken up together.
 const NEWS_MAX: usize = 4096;
-const RETRY: Duration = Duration::from_secs(1);
+const BATCH_MAX: usize = 1024;
+/// Steps that are under way at one time.
+const IN_FLIGHT_MAX: usize = 32;
 /// Kinds that own nothing, are owned by nothing that matters, and change all the time.
 const LEFT_OUT: &[&str] = &["events", "leases"];
-
-/// What is known of one object.
-#[derive(Debug, Clone, PartialEq)]
-struct Node {
-    resource: Resource,
-    key: Key,
-    owners: Vec<Owner>,
-    finalizers: Vec<String>,
-    is_deleting: bool,
-}
-
-/// Everything by uid, and who is owned by whom.
-#[derive(Debug, Default)]
-struct Graph {
-    nodes: HashMap<String, Node>,
-    dependents: HashMap<String, BTreeSet<String>>,
-}
-
-/// What is to be done; pure results of `Graph`.
-#[derive(Debug, Clone, PartialEq)]
-enum Step {
-    Delete(String),
-    /// The owner reference to the uid goes.
-    Orphan {
-        uid: String,
-        owner: String,
-    },
-    /// The finalizer goes from the object.
-    Release {
-        uid: String,
-        finalizer: &'static str,
-    },
-}
-
-// === impl Graph ===
-
-impl Graph {
-    fn put(&mut self, uid: String, node: Node) {
-        self.take(&uid);
-        for owner in &node.owners {
-            self.dependents.entry(owner.uid.to_string()).or_default().insert(uid.clone());
-        }
-        self.nodes.insert(uid, node);
-    }
-
-    fn take(&mut self, uid: &str) -> Option<Node> {
-        let node = self.nodes.remove(uid)?;
-        for owner in &node.owners {
-            if let Some(dependents) = self.dependents.get_mut(&*owner.uid) {
-                dependents.remove(uid);
-            }
-        }
-        Some(node)
-    }
-
-    fn dependents(&self, uid: &str) -> Vec<(String, &Node)> {
-        let all = self.dependents.get(uid).into_iter().flatten();
-        all.filter_map(|uid| Some((uid.clone(), self.nodes.get(uid)?))).collect()
-    }
-
-    /// What follows from an object's being gone: dependents that have no owner left go too.
-    fn after_gone(&self, uid: &str) -> Vec<Step> {
-        let dependents = self.dependents(uid);
-        let alone = dependents.into_iter().filter(|(_, node)| !node.is_deleting && self.is_orphaned(node));
-        alone.map(|(uid, _)| Step::Delete(uid)).collect()
-    }
-
-    fn is_orphaned(&self, node: &Node) -> bool {
-        !node.owners.is_empty() && node.owners.iter().all(|owner| !self.nodes.contains_key(&*owner.uid))
-    }
-
-    /// What follows from an object's being deleted with a finalizer of ours.
-    fn while_deleting(&self, uid: &str) -> Vec<Step> {
-        let Some(node) = self.nodes.get(uid).filter(|node| node.is_deleting) else { return Vec::new() };
-        let has = |finalizer: &str| node.finalizers.iter().any(|known| known == finalizer);
-        let dependents = self.dependents(uid);
-        let mut steps = Vec::new();
-        if has(ORPHAN) {
-            let owner = uid.to_owned();
-            steps.extend(dependents.iter().map(|(uid, _)| Step::Orphan { uid: uid.clone(), owner: owner.clone() }));
-            steps.push(Step::Release { uid: uid.to_owned(), finalizer: ORPHAN });
-        } else if has(FOREGROUND) {
-            let waiting = dependents.iter().filter(|(_, node)| !node.is_deleting);
-            steps.extend(waiting.map(|(uid, _)| Step::Delete(uid.clone())));
-            let blocks = |node: &Node| node.owners.iter().any(|owner| &*owner.uid == uid && owner.block_owner_deletion);
-            if !dependents.iter().any(|(_, node)| blocks(node)) {
-                steps.push(Step::Release { uid: uid.to_owned(), finalizer: FOREGROUND });
-            }
-        }
-        steps
-    }
-}
 
 struct News {
     resource: Resource,
     told: Followed,
+}
+
+struct Collector {
+    config: Config,
+    graph: Graph,
+    caches: HashMap<Resource, Cache<(String, Node)>>,
+    /// Kinds whose first list has not come: before that nothing may be concluded from absence.
+    waiting: usize,
+    queue: Queue<String>,
 }
 
 pub(super) async fn run(config: Config) {
@@ -136,125 +58,151 @@ pub(super) async fn run(config: Config) {
         });
     }
     drop(tx);
-    let mut graph = Graph::default();
-    let mut caches: HashMap<Resource, Cache<(String, Node)>> = HashMap::new();
-    while let Some(News { resource, told }) = news.recv().await {
-        let cache = caches.entry(resource.clone()).or_insert_with(|| Cache::new(|object| Some(parse(object))));
-        let changes = match &told {
+    let mut collector =
+        Collector { config, graph: Graph::default(), caches: HashMap::new(), waiting, queue: Queue::new() };
+    loop {
+        let next = collector.queue.next_at().unwrap_or_else(|| Instant::now() + LONG);
+        tokio::select! {
+            told = news.recv() => {
+                let Some(told) = told else { return };
+                collector.take(&told);
+                for _ in 0..BATCH_MAX {
+                    let Ok(told) = news.try_recv() else { break };
+                    collector.take(&told);
+                }
+            }
+            () = tokio::time::sleep_until(next) => {}
+        }
+        if collector.waiting == 0 {
+            collector.collect().await;
+        }
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    fn take(&mut self, News { resource, told }: &News) {
+        let cache = self.caches.entry(resource.clone()).or_insert_with(|| Cache::new(|object| Some(parse(object))));
+        let changes = match told {
             Followed::Listed(items) => {
-                waiting = waiting.saturating_sub(1);
+                self.waiting = self.waiting.saturating_sub(1);
                 cache.replace(items)
             }
             Followed::Event(event) => cache.apply(event).into_iter().collect(),
         };
-        let mut steps = Vec::new();
         for change in changes {
-            match (change.old, change.new) {
-                (old, Some(new)) => {
-                    let (uid, mut node) = (*new).clone();
-                    node.resource = resource.clone();
-                    if let Some(old) = old.filter(|old| old.0 != uid) {
-                        graph.take(&old.0);
-                        steps.extend(graph.after_gone(&old.0));
-                    }
-                    let is_orphaned = waiting == 0 && !node.is_deleting && graph.is_orphaned(&node);
-                    let owners: Vec<String> = node.owners.iter().map(|owner| owner.uid.to_string()).collect();
-                    graph.put(uid.clone(), node);
-                    steps.extend(graph.while_deleting(&uid));
-                    owners.iter().for_each(|owner| steps.extend(graph.while_deleting(owner)));
-                    if is_orphaned {
-                        steps.push(Step::Delete(uid));
-                    }
-                }
-                (Some(old), None) => {
-                    let node = graph.take(&old.0);
-                    steps.extend(graph.after_gone(&old.0));
-                    for owner in node.iter().flat_map(|node| &node.owners) {
-                        steps.extend(graph.while_deleting(&owner.uid));
-                    }
-                }
-                (None, None) => {}
-            }
+            self.changed(resource, change);
         }
-        if waiting == 0 {
-            perform(&config, &graph, steps).await;
+    }
+
+    fn changed(&mut self, resource: &Resource, Change { old, new, .. }: Change<(String, Node)>) {
+        let replaced = old.filter(|old| new.as_ref().is_none_or(|new| new.0 != old.0));
+        if let Some(old) = replaced {
+            self.touch(&old.0);
+            self.graph.take(&old.0);
+        }
+        if let Some(new) = new {
+            let (uid, mut node) = (*new).clone();
+            node.resource = resource.clone();
+            // The owners that it had before may have waited for it.
+            self.touch(&uid);
+            self.graph.put(uid.clone(), node);
+            self.touch(&uid);
+        }
+    }
+
+    /// An object, its owners and its dependents have to be looked at.
+    fn touch(&mut self, uid: &str) {
+        for near in self.graph.near(uid) {
+            self.queue.add(near);
+        }
+    }
+
+    /// Works on all that is due, some at a time; what fails comes again.
+    async fn collect(&mut self) {
+        loop {
+            let keys: Vec<String> = std::iter::from_fn(|| self.queue.take(Instant::now())).take(BATCH_MAX).collect();
+            if keys.is_empty() {
+                return;
+            }
+            let (config, graph) = (&self.config, &self.graph);
+            let work = futures::stream::iter(keys).map(|uid| async move {
+                let outcome = match graph.step(&uid) {
+                    Some(step) => perform(config, graph, &uid, &step).await,
+                    None => Ok(()),
+                };
+                (uid, outcome)
+            });
+            let done: Vec<_> = work.buffer_unordered(IN_FLIGHT_MAX).collect().await;
+            for (uid, outcome) in done {
+                match outcome {
+                    Ok(()) => self.queue.done(&uid),
+                    Err(error) if error.is_not_found() => self.queue.done(&uid),
+                    Err(error) => {
+                        tracing::debug!(uid, %error, "garbage stays for now");
+                        self.queue.failed(&uid, Instant::now());
+                    }
+                }
+            }
         }
     }
 }
 
-/// Steps of one batch, some at a time; one that fails is tried again a while later.
-async fn perform(config: &Config, graph: &Graph, steps: Vec<Step>) {
-    const IN_FLIGHT_MAX: usize = 32;
-    let work = futures::stream::iter(steps).map(|step| async move {
-        if let Err(error) = one(config, graph, &step).await {
-            tracing::debug!(?step, %error, "garbage stays for now");
-            tokio::time::sleep(RETRY).await;
-            if let Err(error) = one(config, graph, &step).await {
-                tracing::warn!(?step, %error, "garbage is left");
-            }
-        }
-    });
-    work.buffer_unordered(IN_FLIGHT_MAX).collect::<Vec<()>>().await;
-}
-
-async fn one(config: &Config, graph: &Graph, step: &Step) -> Result<(), Error> {
-    let (Step::Delete(uid) | Step::Orphan { uid, .. } | Step::Release { uid, .. }) = step;
-    let Some(node) = graph.nodes.get(uid) else { return Ok(()) };
-    let cluster = &config.cluster;
-    let target =
-        Target { resource: &node.resource, namespace: node.key.namespace(), name: &node.key.name, subresource: None };
-    let done = match step {
-        Step::Delete(_) => {
-            let live = match cluster.get(target).await {
-                Ok(live) if live.uid() == uid => live,
-                Ok(_) => return Ok(()),
-                Err(error) => return ignore_gone(Err(error)),
-            };
+async fn perform(config: &Config, graph: &Graph, uid: &str, step: &Step) -> Result<(), Error> {
+    let Some(node) = graph.get(uid) else { return Ok(()) };
+    match step {
+        Step::Delete(propagation) => {
+            let target = node.target();
+            let live = config.cluster.get(target).await?;
             // An owner that another watch has not told of yet keeps it.
-            if exists(config, graph, &live).await? {
+            if *live.uid() != *uid || lives(config, graph, &live).await? {
                 return Ok(());
             }
-            let foreground = node.finalizers.iter().any(|known| known == FOREGROUND);
-            let propagation = if foreground { Propagation::Foreground } else { Propagation::Background };
-            let options =
-                DeleteOptions { uid: Some(uid.clone()), propagation: Some(propagation), ..DeleteOptions::default() };
-            cluster.delete(target, options).await.map(|_| ())
+            let options = DeleteOptions {
+                uid: Some(uid.to_owned()),
+                propagation: Some(*propagation),
+                ..DeleteOptions::default()
+            };
+            config.cluster.delete(target, options).await.map(|_| ())
         }
-        Step::Orphan { owner, .. } => {
-            let kept: Vec<_> = cluster
-                .get(target)
-                .await?
-                .head()
-                .owners
-                .iter()
-                .filter(|one| *one.uid != **owner)
-                .map(reference)
-                .collect();
-            patch(cluster, &node.resource, &node.key, json!({ "metadata": { "ownerReferences": kept } }))
-                .await
-                .map(|_| ())
+        Step::Disown(owners) => disown(config, node, owners).await,
+        Step::Orphan(dependents) => {
+            let owners = [uid.to_owned()];
+            for dependent in dependents.iter().filter_map(|uid| graph.get(uid)) {
+                match disown(config, dependent, &owners).await {
+                    Err(error) if !error.is_not_found() => return Err(error),
+                    _ => {}
+                }
+            }
+            release(config, node, graph::ORPHAN).await
         }
-        Step::Release { finalizer, .. } => {
-            let kept: Vec<&String> = node.finalizers.iter().filter(|known| known != finalizer).collect();
-            patch(cluster, &node.resource, &node.key, json!({ "metadata": { "finalizers": kept } })).await.map(|_| ())
-        }
-    };
-    ignore_gone(done)
+        Step::Release => release(config, node, FOREGROUND).await,
+    }
 }
 
-fn ignore_gone(done: Result<(), Error>) -> Result<(), Error> {
-    match done {
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
-        done => done,
-    }
+/// Takes owners out of an object's references, as it is now.
+async fn disown(config: &Config, node: &Node, owners: &[String]) -> Result<(), Error> {
+    let live = config.cluster.get(node.target()).await?;
+    let kept = live.head().owners.iter().filter(|one| !owners.iter().any(|owner| **owner == *one.uid));
+    let kept: Vec<_> = kept.map(reference).collect();
+    let tree = json!({ "metadata": { "resourceVersion": live.revision().to_string(), "ownerReferences": kept } });
+    patch(&config.cluster, &node.resource, &node.key, tree).await.map(|_| ())
+}
+
+async fn release(config: &Config, node: &Node, finalizer: &str) -> Result<(), Error> {
+    let live = config.cluster.get(node.target()).await?;
+    let owned: api::view::Owned = live.read().unwrap_or_default();
+    let kept: Vec<&String> = owned.metadata.finalizers.iter().filter(|known| *known != finalizer).collect();
+    let tree = json!({ "metadata": { "resourceVersion": live.revision().to_string(), "finalizers": kept } });
+    patch(&config.cluster, &node.resource, &node.key, tree).await.map(|_| ())
 }
 
 /// Whether one of the owners lives, other than by waiting for this object's end.
-async fn exists(config: &Config, graph: &Graph, object: &Object) -> Result<bool, Error> {
+async fn lives(config: &Config, graph: &Graph, object: &Object) -> Result<bool, Error> {
     for owner in &object.head().owners {
-        if let Some(node) = graph.nodes.get(&*owner.uid) {
-            let waits = node.is_deleting && node.finalizers.iter().any(|known| known == FOREGROUND);
-            if !waits {
+        if let Some(node) = graph.get(&owner.uid) {
+            if !node.waits() {
                 return Ok(true);
             }
             continue;
@@ -295,53 +243,4 @@ fn parse(object: &Object) -> (String, Node) {
         is_deleting: head.is_deleting,
     };
     (object.uid().to_owned(), node)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(owners: &[&str], deleting: bool, finalizers: &[&str]) -> Node {
-        let owner = |uid: &&str| Owner {
-            api_version: "v1".into(),
-            kind: "X".into(),
-            name: "x".into(),
-            uid: (*uid).into(),
-            controller: true,
-            block_owner_deletion: true,
-        };
-        Node {
-            resource: Resource::new("", "v1", "xs"),
-            key: Key::new("a", "x"),
-            owners: owners.iter().map(owner).collect(),
-            finalizers: finalizers.iter().map(|one| (*one).to_owned()).collect(),
-            is_deleting: deleting,
-        }
-    }
-
-    #[test]
-    fn what_has_no_owner_left_goes() {
-        let mut graph = Graph::default();
-        graph.put("a".into(), node(&[], false, &[]));
-        graph.put("b".into(), node(&[], false, &[]));
-        graph.put("child".into(), node(&["a", "b"], false, &[]));
-        graph.take("a");
-        assert!(graph.after_gone("a").is_empty(), "b is there still");
-        graph.take("b");
-        assert_eq!(graph.after_gone("b"), [Step::Delete("child".into())]);
-    }
-
-    #[test]
-    fn an_owner_waits_for_its_dependents_or_lets_them_go() {
-        let mut graph = Graph::default();
-        graph.put("a".into(), node(&[], true, &[FOREGROUND]));
-        graph.put("child".into(), node(&["a"], false, &[]));
-        assert_eq!(graph.while_deleting("a"), [Step::Delete("child".into())]);
-        graph.take("child");
-        assert_eq!(graph.while_deleting("a"), [Step::Release { uid: "a".into(), finalizer: FOREGROUND }]);
-        graph.put("b".into(), node(&[], true, &[ORPHAN]));
-        graph.put("child".into(), node(&["b"], false, &[]));
-        let orphan = Step::Orphan { uid: "child".into(), owner: "b".into() };
-        assert_eq!(graph.while_deleting("b"), [orphan, Step::Release { uid: "b".into(), finalizer: ORPHAN }]);
-    }
 }
