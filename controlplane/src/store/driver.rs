@@ -60,6 +60,8 @@ pub(super) struct Step {
     pub(super) snapshot: Option<Snapshot>,
     /// To write first, all or nothing.
     pub(super) entries: Vec<Entry>,
+    /// The log on disk may go on after these entries, with others that they replace.
+    pub(super) replaces: bool,
     pub(super) hard: Option<HardState>,
     /// To apply, in the same batch.
     pub(super) settled: Vec<Entry>,
@@ -258,6 +260,7 @@ impl Driver {
             reads: ready.take_read_states(),
             settled: ready.take_committed_entries(),
             entries: ready.take_entries(),
+            replaces: false,
             ready,
         };
         if self.setup.planted.is(Flaw::AnswersBeforeSync) {
@@ -269,6 +272,8 @@ impl Driver {
             self.node.mut_store().restore(before, metadata.get_conf_state().clone());
             self.applied = metadata.index;
         }
+        let last = self.node.store().last();
+        step.replaces = step.entries.first().is_some_and(|entry| entry.index <= last);
         self.node.mut_store().append(&step.entries);
         let settled = step.settled.last().map_or(self.applied, |entry| entry.index);
         if self.settles_at_once(&step.entries, settled) {

@@ -27,6 +27,8 @@ pub(super) enum Flaw {
     SnapshotMarkedEarly,
     /// The log is cut although nothing stands for what is gone.
     LogCutTooFar,
+    /// Entries that were replaced by fewer others stay on disk behind them.
+    TailKept,
     /// The term of the last entry that is gone is forgotten.
     TermForgotten,
     /// A member that lost what it had promised goes on as if it had not.

@@ -88,7 +88,8 @@ impl Log {
         self.before
     }
 
-    fn last(&self) -> u64 {
+    /// The last entry; what the library has not handed out yet does not count.
+    pub(super) fn last(&self) -> u64 {
         self.before.index + self.entries.len() as u64
     }
 

@@ -312,7 +312,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             }
             // A commit index alone goes to disk with what is applied because of it.
             if step.must_sync || !step.entries.is_empty() || !step.settled.is_empty() {
-                self.write(&step.entries, &step.settled, step.must_sync, out)?;
+                self.write((&step.entries, step.replaces), &step.settled, step.must_sync, out)?;
             }
             for read in &step.reads {
                 if let Some(number) = self.number_of(&read.request_ctx) {
@@ -323,7 +323,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             self.send(written.messages, out);
             if !written.settled.is_empty() {
                 // The entries are durable on a quorum, and would be applied again after a crash.
-                self.write(&[], &written.settled, false, out)?;
+                self.write((&[], false), &written.settled, false, out)?;
             }
             self.driver.applied(&written.settled);
             self.finish_reads(out);
@@ -382,15 +382,19 @@ impl<M: Medium, W, R> Member<M, W, R> {
         }
     }
 
-    /// One batch: the entries to keep, the effects of those that are settled, and where that leaves this member.
+    /// One batch: the entries to keep (and whether they replace others), the effects of those that are settled, and
+    /// where that leaves this member.
     fn write(
         &mut self,
-        entries: &[Entry],
+        (entries, replaces): (&[Entry], bool),
         settled: &[Entry],
         must_sync: bool,
         out: &mut impl FnMut(Effect<W, R, M::Image>),
     ) -> Result<(), Fatal> {
         let mut batch = M::Batch::default();
+        if let Some(first) = entries.first().filter(|_| replaces && !self.planted.is(Flaw::TailKept)) {
+            batch.delete_range(&keys::entry(first.index), &keys::entry(u64::MAX));
+        }
         for entry in entries {
             self.is_log_on_disk = true;
             batch.put(&keys::entry(entry.index), &entry.encode_to_vec());

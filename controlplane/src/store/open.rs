@@ -71,10 +71,12 @@ pub(super) fn log(
     let entries = medium.with(|view| view.entries(record.before_index + 1))?;
     let last = entries.last().map_or(record.before_index, |entry| entry.index);
     let is_whole = entries.iter().zip(record.before_index + 1..).all(|(entry, index)| entry.index == index);
-    let wrong = if is_whole {
-        record.contradiction(last).or(promise.broken_by(record, last))
-    } else {
+    let wrong = if !is_whole {
         Some("its log has a gap")
+    } else if !entries.is_sorted_by_key(|entry| entry.term) {
+        Some("its log goes back to an earlier term")
+    } else {
+        record.contradiction(last).or(promise.broken_by(record, last))
     };
     Ok(match wrong {
         Some(wrong) => Err(wrong),

@@ -22,7 +22,7 @@ const SEEDS_IN_CI: u64 = 20_000;
 /// A planted bug has to be found within so many.
 const SEEDS_TO_FIND: u64 = 500;
 
-const FLAWS: [Flaw; 16] = [
+const FLAWS: [Flaw; 17] = [
     Flaw::AnswersBeforeSync,
     Flaw::VoteNotSynced,
     Flaw::AppliedApart,
@@ -34,6 +34,7 @@ const FLAWS: [Flaw; 16] = [
     Flaw::SnapshotWithoutConf,
     Flaw::SnapshotMarkedEarly,
     Flaw::LogCutTooFar,
+    Flaw::TailKept,
     Flaw::TermForgotten,
     Flaw::AmnesiaIgnored,
     Flaw::ConfWhenWritten,
