@@ -1,21 +1,31 @@
 //! The command line: what can be said, and the defaults. Where kube-apiserver or the kubelet has a flag for the same
 //! thing, ours has its name.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Kubernetes for WebAssembly pods at the edge, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "coracle", version, max_term_width = 110, args_override_self = true)]
+#[command(name = "coracle", version, max_term_width = 110, args_override_self = true, after_help = START)]
 pub(crate) struct Coracle {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+const START: &str = "\
+Start with `coracle up`. `coracle COMMAND --help` has the options of each command; every option of up, server and node
+is also an environment variable (--data-dir is CORACLE_DATA_DIR) and a line of the file that --config names.";
+
+/// How a command that keeps running tells what it does.
+#[derive(Debug, Args)]
+pub(crate) struct Logging {
     /// How log lines on standard error look
-    #[arg(long, global = true, env = "CORACLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "CORACLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
     /// Which log lines are written, as in `info` or `warn,proxy=debug`
-    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "info,kube_client=error")]
+    #[arg(long, env = "CORACLE_LOG", default_value = "info,kube_client=off", value_name = "FILTER")]
     pub(crate) log: String,
 }
 
@@ -30,7 +40,7 @@ pub(crate) enum Command {
     /// Make, list and revoke join tokens
     #[command(subcommand)]
     Token(Token),
-    /// Put images into a registry, and list those of the embedded one
+    /// Push, pull, list, inspect and remove images of the embedded registry
     #[command(subcommand)]
     Image(Image),
     /// Create or change the objects of a file
@@ -41,7 +51,12 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Delete objects
     Delete(Delete),
-    /// Print the version
+    /// Print a script that lets a shell complete commands and options
+    Completion {
+        /// As in `source <(coracle completion bash)`
+        shell: clap_complete::Shell,
+    },
+    /// Print the version, and those of what is inside
     Version,
 }
 
@@ -62,36 +77,46 @@ pub(crate) enum Part {
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    #[command(flatten)]
-    pub(crate) control: Control,
-    #[command(flatten)]
-    pub(crate) host: Host,
     /// Where the API listens
-    #[arg(long, env = "CORACLE_LISTEN", default_value = "127.0.0.1:6443")]
+    #[arg(long, env = "CORACLE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    #[command(flatten, next_help_heading = "Control plane")]
+    pub(crate) control: Control,
+    #[command(flatten, next_help_heading = "Node")]
+    pub(crate) host: Host,
+    #[command(flatten, next_help_heading = "Log")]
+    pub(crate) logging: Logging,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Server {
-    #[command(flatten)]
-    pub(crate) control: Control,
     /// Where the API listens
-    #[arg(long, env = "CORACLE_LISTEN", default_value = "0.0.0.0:6443")]
+    #[arg(long, env = "CORACLE_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    #[command(flatten, next_help_heading = "Control plane")]
+    pub(crate) control: Control,
+    #[command(flatten, next_help_heading = "Log")]
+    pub(crate) logging: Logging,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Node {
-    #[command(flatten)]
-    pub(crate) host: Host,
-    #[command(flatten)]
-    pub(crate) data: Data,
     /// The API server to join, as in https://192.0.2.1:6443
     #[arg(long, env = "CORACLE_SERVER", value_name = "URL")]
     pub(crate) server: String,
     /// A join token from `coracle token create`; needed until the node has its certificate
     #[arg(long, env = "CORACLE_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    #[command(flatten, next_help_heading = "Node")]
+    pub(crate) host: Host,
+    #[command(flatten, next_help_heading = "Log")]
+    pub(crate) logging: Logging,
 }
 
 /// Where state is kept.
@@ -109,8 +134,6 @@ pub(crate) struct Data {
 /// The control plane's options.
 #[derive(Debug, Args)]
 pub(crate) struct Control {
-    #[command(flatten)]
-    pub(crate) data: Data,
     /// The address that nodes and pods reach the API at [default: the listening one, or this host's]
     #[arg(long, env = "CORACLE_ADVERTISE_ADDRESS", value_name = "IP")]
     pub(crate) advertise_address: Option<IpAddr>,
@@ -123,7 +146,7 @@ pub(crate) struct Control {
     /// PEM of further authorities for client certificates
     #[arg(long, env = "CORACLE_CLIENT_CA_FILE", value_name = "FILE")]
     pub(crate) client_ca_file: Option<PathBuf>,
-    /// Refuse requests without credentials
+    /// Whether a request without credentials is the user system:anonymous, or refused
     #[arg(long, env = "CORACLE_ANONYMOUS_AUTH", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) anonymous_auth: bool,
     /// Where Service addresses come from
@@ -183,10 +206,10 @@ pub(crate) enum Token {
         #[command(flatten)]
         access: Access,
         /// How long it may be used, as in `24h` or `30m`; `0` for ever
-        #[arg(long, default_value = "24h")]
+        #[arg(long, default_value = "24h", value_name = "TIME")]
         ttl: String,
         /// What it is for
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
         description: String,
     },
     /// List join tokens, without their secrets
@@ -206,8 +229,8 @@ pub(crate) enum Token {
 /// How a command reaches the API.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Access {
-    /// Server and credentials
-    #[arg(long, global = true, env = "KUBECONFIG", value_name = "FILE")]
+    /// Server and credentials [default: $KUBECONFIG, what `coracle up` wrote, or ~/.kube/config]
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
@@ -217,25 +240,51 @@ pub(crate) struct Scope {
     #[command(flatten)]
     pub(crate) access: Access,
     /// The namespace [default: the kubeconfig's, or `default`]
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
     /// Push a Wasm file
+    #[command(after_help = "Example: coracle image push hello.wasm hello:v1")]
     Push {
         #[command(flatten)]
         access: Access,
         /// A component or a core module
         file: PathBuf,
-        /// `name:tag` for the embedded registry, `host/name:tag` for another
+        /// What pods name it by, as in `hello:v1`
+        #[arg(value_name = "NAME:TAG")]
         reference: String,
     },
-    /// List the images of the embedded registry
+    /// Write an image's Wasm to a file
+    Pull {
+        #[command(flatten)]
+        access: Access,
+        #[arg(value_name = "NAME:TAG")]
+        reference: String,
+        /// Where it goes; `-` for standard output
+        file: PathBuf,
+    },
+    /// List the images
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         access: Access,
+    },
+    /// Show what an image consists of
+    Inspect {
+        #[command(flatten)]
+        access: Access,
+        #[arg(value_name = "NAME:TAG")]
+        reference: String,
+    },
+    /// Remove images; pods that run go on
+    Rm {
+        #[command(flatten)]
+        access: Access,
+        #[arg(value_name = "NAME:TAG", required = true)]
+        references: Vec<String>,
     },
 }
 
@@ -243,7 +292,7 @@ pub(crate) enum Image {
 pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) scope: Scope,
-    /// YAML or JSON; `-` for standard input
+    /// YAML or JSON, or a folder of such files; `-` for standard input
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub(crate) filename: Vec<PathBuf>,
     /// Return once the Deployments among the objects are rolled out
@@ -252,6 +301,9 @@ pub(crate) struct Apply {
     /// How long to wait, in seconds
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     pub(crate) timeout: u32,
+    /// Take over fields that others have set
+    #[arg(long)]
+    pub(crate) force_conflicts: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -267,14 +319,19 @@ pub(crate) enum Output {
 pub(crate) struct Get {
     #[command(flatten)]
     pub(crate) scope: Scope,
-    /// `pods`, `deploy`, `services`, …
+    /// `pods`, `deploy`, `services`, …, or `pod/NAME`
     pub(crate) resource: String,
+    /// Which ones; all of them without a name
+    #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+    /// Those of all namespaces
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
-    #[arg(short = 'l', long, default_value = "")]
+    /// Those with such labels, as in `app=hello,tier!=test`
+    #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     pub(crate) selector: String,
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    /// How they are shown
+    #[arg(short, long, value_enum, default_value_t = Output::Table, value_name = "SHAPE")]
     pub(crate) output: Output,
 }
 
@@ -282,8 +339,10 @@ pub(crate) struct Get {
 pub(crate) struct Logs {
     #[command(flatten)]
     pub(crate) scope: Scope,
+    /// The pod's name
     pub(crate) pod: String,
-    #[arg(short, long, default_value = "")]
+    /// Which of its containers, if it has several
+    #[arg(short, long, default_value = "", hide_default_value = true, value_name = "NAME")]
     pub(crate) container: String,
     /// Go on with what is written from now on
     #[arg(short, long)]
@@ -292,8 +351,9 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     pub(crate) previous: bool,
     /// Only the last lines
-    #[arg(long)]
+    #[arg(long, value_name = "LINES")]
     pub(crate) tail: Option<u32>,
+    /// Each line with the time that it was written
     #[arg(long)]
     pub(crate) timestamps: bool,
 }
@@ -302,19 +362,48 @@ pub(crate) struct Logs {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) scope: Scope,
+    /// `pods`, `deploy`, `services`, …
     pub(crate) resource: String,
-    #[arg(required = true)]
+    /// Which ones
+    #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+/// Parses; on wrong usage the process says so and ends with status 2.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Coracle {
+    let matches = command().get_matches_from(arguments);
+    Coracle::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line as a whole. Which environment variables there are is said once, not beside each option.
+pub(crate) fn command() -> clap::Command {
+    fn quiet(command: clap::Command) -> clap::Command {
+        command.mut_args(|argument| argument.hide_env(true)).mut_subcommands(quiet)
+    }
+    quiet(Coracle::command())
+}
+
+// === impl Command ===
+
+impl Command {
+    /// How it logs, if it keeps running.
+    pub(crate) fn logging(&self) -> Option<&Logging> {
+        match self {
+            Command::Up(args) => Some(&args.logging),
+            Command::Server(args) => Some(&args.logging),
+            Command::Node(args) => Some(&args.logging),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Coracle::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

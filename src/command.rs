@@ -7,10 +7,11 @@ pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod token;
 
-use crate::args::Scope;
+use crate::args::{self, Scope};
 use crate::remote::Remote;
 use anyhow::{Result, bail};
 use api::kinds::{self, Kind};
+use clap_complete::Shell;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ fn kind(word: &str) -> Result<Arc<Kind>> {
     };
     match kinds::builtin().iter().find(means) {
         Some(kind) => Ok(kind.clone()),
-        None => bail!("the server has no resource type {word:?}; `kubectl api-resources` lists them"),
+        None => bail!("there is no resource type {word:?}; `kubectl api-resources` lists them"),
     }
 }
 
@@ -41,6 +42,31 @@ pub(crate) fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         done => Ok(done?),
     }
+}
+
+/// `coracle version`.
+pub(crate) fn version() -> Result<()> {
+    let (coracle, kubernetes) = (env!("CARGO_PKG_VERSION"), api::KUBERNETES_VERSION);
+    let wasmtime = runtime::engine::WASMTIME_VERSION;
+    print(&format!("coracle     {coracle}\nkubernetes  {kubernetes}\nwasmtime    {wasmtime}\n"))
+}
+
+/// `coracle completion`.
+pub(crate) fn completion(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut args::command(), "coracle", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Columns as wide as their widest cell, three blanks apart; the first line holds their names.
+fn columns(lines: &[Vec<String>]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
+    let render = |line: &Vec<String>| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}   "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    lines.iter().map(render).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The control plane, wired: store, registry, API server, controllers, scheduler.
 
-use crate::args::{Control, Part};
+use crate::args::{Control, Data, Part};
 use crate::folder;
 use anyhow::{Context, Result, bail};
 use client::{Clock, Handle};
@@ -47,11 +47,12 @@ impl ControlPlane {
     /// Opens the data folder and starts all parts; the API answers when this returns.
     pub(crate) async fn start(
         args: &Control,
+        data: &Data,
         listen: SocketAddr,
         clock: Clock,
         stop: &CancellationToken,
     ) -> Result<ControlPlane> {
-        let folder = folder::open(args.data.data_dir.as_deref())?;
+        let folder = folder::open(data.data_dir.as_deref())?;
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}: choose another address with --listen"))?;

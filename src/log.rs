@@ -10,8 +10,13 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is no log filter"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => lines.with_ansi(is_coloured()).try_init(),
         LogFormat::Json => lines.json().try_init(),
     };
     done.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}
+
+/// A terminal, and nobody who wants no colours (<https://no-color.org>).
+fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -13,8 +13,7 @@ mod services;
 mod up;
 
 use anyhow::Result;
-use args::{Command, Coracle};
-use clap::Parser;
+use args::Command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -22,8 +21,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return failed(&error, 2),
     };
-    let args = Coracle::parse_from(arguments);
-    if let Err(error) = log::start(args.log_format, &args.log) {
+    let args = args::parse(arguments);
+    if let Some(logging) = args.command.logging()
+        && let Err(error) = log::start(logging.log_format, &logging.log)
+    {
         return failed(&error, 2);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -50,7 +51,8 @@ async fn run(command: &Command) -> Result<()> {
         Command::Get(args) => command::get::run(args).await,
         Command::Logs(args) => command::logs::run(args).await,
         Command::Delete(args) => command::delete::run(args).await,
-        Command::Version => command::print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Completion { shell } => command::completion(*shell),
+        Command::Version => command::version(),
     }
 }
 

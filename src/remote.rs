@@ -16,6 +16,8 @@ pub(crate) const JSON: &str = "application/json";
 
 pub(crate) struct Remote {
     client: kube::Client,
+    /// For messages.
+    server: String,
     /// The namespace of the kubeconfig's context.
     pub(crate) namespace: String,
     /// The authority that the kubeconfig trusts, PEM.
@@ -34,14 +36,16 @@ pub(crate) struct Answer {
 impl Remote {
     pub(crate) async fn open(access: &Access) -> Result<Remote> {
         let path = kubeconfig(access)?;
-        let file =
-            Kubeconfig::read_from(&path).with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
+        let named = || format!("kubeconfig {}", path.display());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read the {}", named()))?;
+        let file = Kubeconfig::from_yaml(&text).with_context(|| format!("cannot use the {}", named()))?;
         let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-        let config = config.with_context(|| format!("cannot use the kubeconfig {}", path.display()))?;
+        let config = config.with_context(|| format!("cannot use the {}", named()))?;
         let ca_pem = config.root_cert.as_ref().and_then(|certificates| certificates.first()).map(|der| pem(der));
-        let namespace = config.default_namespace.clone();
-        let client = kube::Client::try_from(config).context("the kubeconfig's credentials are not usable")?;
-        Ok(Remote { client, namespace, ca_pem })
+        let (namespace, server) = (config.default_namespace.clone(), config.cluster_url.to_string());
+        let client = kube::Client::try_from(config);
+        let client = client.with_context(|| format!("the credentials of the {} are not usable", named()))?;
+        Ok(Remote { client, server, namespace, ca_pem })
     }
 
     /// One request, whatever its status.
@@ -57,7 +61,7 @@ impl Remote {
             request = request.header(*name, *value);
         }
         let body = Body::from(body.into().to_vec());
-        let response = self.client.send(request.body(body)?).await.map_err(unreachable)?;
+        let response = self.client.send(request.body(body)?).await.map_err(|error| self.unreachable(&error))?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
         Ok(Answer { status: parts.status, headers: parts.headers, body })
@@ -73,7 +77,8 @@ impl Remote {
 
     /// A response that goes on, in pieces.
     pub(crate) async fn stream(&self, path: &str) -> Result<Body> {
-        let response = self.client.send(Request::get(path).body(Body::empty())?).await.map_err(unreachable)?;
+        let response = self.client.send(Request::get(path).body(Body::empty())?).await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
         let (parts, body) = response.into_parts();
         if parts.status.is_success() {
             return Ok(body);
@@ -82,10 +87,16 @@ impl Remote {
         let refused = Answer { status: parts.status, headers: parts.headers, body }.success();
         refused.and_then(|_| bail!("the server refused without a reason"))
     }
-}
 
-fn unreachable(error: kube::Error) -> anyhow::Error {
-    anyhow!(error).context("the API server is not reachable; is `coracle up` running, and the kubeconfig its own?")
+    /// The innermost cause says what happened; those around it repeat it.
+    fn unreachable(&self, error: &kube::Error) -> anyhow::Error {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let server = self.server.trim_end_matches('/');
+        anyhow!("the API server {server} does not answer: {cause}; is it running, and is this its kubeconfig?")
+    }
 }
 
 /// Where the kubeconfig is: as said, `~/.kube/config`, or the one that `coracle up` wrote.
@@ -96,7 +107,9 @@ fn kubeconfig(access: &Access) -> Result<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
     let own = crate::folder::default().ok().map(|folder| folder.join("admin.kubeconfig"));
     let found = [own, home].into_iter().flatten().find(|path| path.is_file());
-    found.context("no kubeconfig: name one with --kubeconfig or KUBECONFIG (`coracle up` prints where its own is)")
+    found.context(
+        "no kubeconfig: start a cluster with `coracle up`, or name the kubeconfig of one with --kubeconfig or KUBECONFIG",
+    )
 }
 
 fn pem(der: &[u8]) -> Vec<u8> {
@@ -124,7 +137,8 @@ impl Answer {
         let text = kubernetes
             .or(registry)
             .map_or_else(|| String::from_utf8_lossy(&self.body).trim().to_owned(), str::to_owned);
-        Err(anyhow!("the server refused ({}): {text}", self.status.as_u16()))
+        let reason = tree["reason"].as_str().or(self.status.canonical_reason()).unwrap_or("an error");
+        Err(anyhow!("the server answered {reason}: {text}"))
     }
 
     pub(crate) fn json(&self) -> Result<Value> {

@@ -19,7 +19,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn up(args: &Up) -> Result<()> {
     let stop = CancellationToken::new();
     let clock = Clock::system();
-    let mut control = ControlPlane::start(&args.control, args.listen, clock.clone(), &stop).await?;
+    let mut control = ControlPlane::start(&args.control, &args.data, args.listen, clock.clone(), &stop).await?;
     let mut node = None;
     if !args.control.disable.contains(&Part::Node) {
         node = Some(start_node(args, &control, clock, &stop).await?);
@@ -43,7 +43,7 @@ pub(crate) async fn up(args: &Up) -> Result<()> {
 
 pub(crate) async fn server(args: &Server) -> Result<()> {
     let stop = CancellationToken::new();
-    let mut control = ControlPlane::start(&args.control, args.listen, Clock::system(), &stop).await?;
+    let mut control = ControlPlane::start(&args.control, &args.data, args.listen, Clock::system(), &stop).await?;
     ready(&control)?;
     let ended = tokio::select! {
         () = signalled() => Ok(()),
@@ -70,9 +70,13 @@ async fn start_node(args: &Up, control: &ControlPlane, clock: Clock, stop: &Canc
     Node::start(&args.host, identity, cluster, &control.folder, clock, stop).await
 }
 
+/// What a new user sees first: that it runs, where, and what to type next.
 fn ready(control: &ControlPlane) -> Result<()> {
     let (kubeconfig, url) = (control.kubeconfig.display(), &control.url);
-    print(&format!("coracle is ready\n  API         {url}\n  kubeconfig  {kubeconfig}\n"))
+    print(&format!(
+        "coracle is ready\n  API         {url}\n  kubeconfig  {kubeconfig}\n\nIn another terminal:\n  \
+         export KUBECONFIG={kubeconfig}\n  kubectl get nodes\n"
+    ))
 }
 
 /// Waits for SIGINT or SIGTERM.

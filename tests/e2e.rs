@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "e2e/cluster.rs"]
 mod cluster;
+#[path = "e2e/commands.rs"]
+mod commands;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/nodes.rs"]

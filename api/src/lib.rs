@@ -24,3 +24,6 @@ pub use kinds::Kind;
 pub use object::{Head, Object, Owner, Tree};
 pub use rejected::Rejected;
 pub use resource::Resource;
+
+/// The Kubernetes release whose API this is.
+pub const KUBERNETES_VERSION: &str = "1.36.0";

@@ -31,6 +31,9 @@ use wasmtime_wasi::p3::bindings::CommandPre as CommandP3;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+/// Of the engine in this binary, as the workspace's manifest pins it.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
 /// Bytes of a used memory that stay with its slot instead of going back to the kernel: most small guests touch no
 /// more, and so cost no page fault the second time.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;

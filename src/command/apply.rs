@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::Value;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where an object of a file is on the server.
@@ -24,11 +24,16 @@ struct Place {
 pub(crate) async fn run(args: &Apply) -> Result<()> {
     let remote = Remote::open(&args.scope.access).await?;
     let mut rollouts = Vec::new();
-    for file in &args.filename {
+    let mut files = Vec::new();
+    for named in &args.filename {
+        files.extend(expand(named)?);
+    }
+    for file in &files {
         for object in documents(file)? {
             let namespace = args.scope.namespace.as_deref().unwrap_or(&remote.namespace);
             let place = place(&object, namespace).with_context(|| file.display().to_string())?;
-            let done = put(&remote, &place, &object).await.with_context(|| place.label.clone())?;
+            let done =
+                put(&remote, &place, &object, args.force_conflicts).await.with_context(|| place.label.clone())?;
             print(&format!("{} {done}\n", place.label))?;
             if object["kind"] == "Deployment" {
                 rollouts.push(place);
@@ -49,6 +54,23 @@ pub(crate) async fn run(args: &Apply) -> Result<()> {
         Ok(done) => done,
         Err(_) => bail!("not rolled out within {limit:?}; `kubectl describe pods` says why"),
     }
+}
+
+/// The files that a name stands for: itself, or those of the folder by their names.
+fn expand(named: &Path) -> Result<Vec<PathBuf>> {
+    if !named.is_dir() {
+        return Ok(vec![named.to_path_buf()]);
+    }
+    let entries = std::fs::read_dir(named).with_context(|| format!("cannot read {}", named.display()))?;
+    let is_manifest = |path: &PathBuf| {
+        path.is_file() && path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_manifest).collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("{} holds no .yaml, .yml or .json file", named.display());
+    }
+    Ok(files)
 }
 
 fn documents(file: &Path) -> Result<Vec<Value>> {
@@ -86,10 +108,17 @@ fn place(object: &Value, namespace: &str) -> Result<Place> {
 }
 
 /// Server-side apply: the file's fields become this command's own.
-async fn put(remote: &Remote, place: &Place, object: &Value) -> Result<&'static str> {
-    let path = format!("{}/{}?fieldManager=coracle&fieldValidation=Strict", place.collection, place.name);
+async fn put(remote: &Remote, place: &Place, object: &Value, force: bool) -> Result<&'static str> {
+    let options = format!("fieldManager=coracle&fieldValidation=Strict&force={force}");
+    let path = format!("{}/{}?{options}", place.collection, place.name);
     let headers = [(header::ACCEPT.as_str(), JSON), (header::CONTENT_TYPE.as_str(), "application/apply-patch+yaml")];
-    let answer = remote.send(Method::PATCH, &path, &headers, object.to_string()).await?.success()?;
+    let answer = remote.send(Method::PATCH, &path, &headers, object.to_string()).await?;
+    let answer = match answer.status {
+        StatusCode::CONFLICT => {
+            answer.success().context("others own some of its fields; --force-conflicts takes them over")?
+        }
+        _ => answer.success()?,
+    };
     Ok(if answer.status == StatusCode::CREATED { "created" } else { "configured" })
 }
 
@@ -151,6 +180,17 @@ mod tests {
         assert!(at(3, 3, 3).1);
         let stale = json!({"metadata": {"generation": 3}, "status": {"observedGeneration": 2}});
         assert!(!progress(&stale).1);
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_manifests() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["b.yaml", "a.json", "readme.md"] {
+            std::fs::write(folder.path().join(name), "").expect("written");
+        }
+        let found = expand(folder.path()).expect("it is there");
+        assert_eq!(found, [folder.path().join("a.json"), folder.path().join("b.yaml")]);
+        assert_eq!(expand(Path::new("-")).expect("standard input"), [Path::new("-")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `coracle get`: objects as the server's own table, or as they are.
 
-use super::{kind, namespace, print};
+use super::{columns, kind, namespace, print};
 use crate::args::{Get, Output};
 use crate::remote::{JSON, Remote};
 use anyhow::{Context, Result};
@@ -64,15 +64,15 @@ fn names_of(answers: &[Value], kind: &api::kinds::Kind) -> String {
     items.map(line).collect()
 }
 
-/// Columns as wide as their widest cell, three blanks apart.
+/// The server's own table; empty if there is nothing to show.
 fn table(answers: &[Value], wide: bool, with_namespace: bool) -> String {
-    let Some(columns) = answers.first().and_then(|answer| answer["columnDefinitions"].as_array()) else {
+    let Some(all) = answers.first().and_then(|answer| answer["columnDefinitions"].as_array()) else {
         return String::new();
     };
-    let shown = |index: &usize| wide || columns[*index]["priority"].as_i64().unwrap_or(0) == 0;
-    let shown: Vec<usize> = (0..columns.len()).filter(shown).collect();
+    let shown = |index: &usize| wide || all[*index]["priority"].as_i64().unwrap_or(0) == 0;
+    let shown: Vec<usize> = (0..all.len()).filter(shown).collect();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut lines = vec![shown.iter().map(|index| text(&columns[*index]["name"]).to_uppercase()).collect::<Vec<_>>()];
+    let mut lines = vec![shown.iter().map(|index| text(&all[*index]["name"]).to_uppercase()).collect::<Vec<_>>()];
     if with_namespace {
         lines[0].insert(0, "NAMESPACE".to_owned());
     }
@@ -86,13 +86,7 @@ fn table(answers: &[Value], wide: bool, with_namespace: bool) -> String {
     if lines.len() == 1 {
         return String::new();
     }
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
-    let render = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}   "));
-        format!("{}\n", cells.collect::<String>().trim_end())
-    };
-    lines.iter().map(render).collect()
+    columns(&lines)
 }
 
 /// Percent-encodes what a path segment or a query value may not hold.

@@ -1,7 +1,7 @@
 //! `coracle token`: join tokens, kept by the cluster as bootstrap-token Secrets (Kubernetes' own form, so that
 //! kubeadm's tools see them too), printed with the pin of the cluster's CA.
 
-use super::print;
+use super::{columns, print};
 use crate::args::Token;
 use crate::remote::{JSON, Remote};
 use anyhow::{Context, Result, bail};
@@ -61,14 +61,13 @@ async fn create(remote: &Remote, expires: Option<Timestamp>, description: &str) 
 
 async fn list(remote: &Remote) -> Result<()> {
     let found = remote.json(Method::GET, &format!("{SECRETS}?fieldSelector=type%3D{KIND}"), JSON, None).await?;
-    print("ID       EXPIRES                DESCRIPTION\n")?;
+    let mut lines = vec![["ID", "EXPIRES", "DESCRIPTION"].map(str::to_owned).to_vec()];
     for secret in found["items"].as_array().into_iter().flatten() {
         let field = |name: &str| text(&secret["data"][name]);
         let expires = field("expiration").unwrap_or_else(|| "never".to_owned());
-        let id = field("token-id").unwrap_or_default();
-        print(&format!("{id:<8} {expires:<22} {}\n", field("description").unwrap_or_default()))?;
+        lines.push(vec![field("token-id").unwrap_or_default(), expires, field("description").unwrap_or_default()]);
     }
-    Ok(())
+    print(&columns(&lines))
 }
 
 fn text(encoded: &Value) -> Option<String> {

@@ -117,7 +117,7 @@ fn version() -> Response<Body> {
     let version = json!({
         "major": MAJOR,
         "minor": MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.0+coracle.{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": format!("v{}+coracle.{}", api::KUBERNETES_VERSION, env!("CARGO_PKG_VERSION")),
         "gitCommit": "",
         "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z",
