@@ -6,12 +6,14 @@
 
 #![allow(unsafe_code, reason = "compiled code is read back from the cache; wasmtime marks that unsafe")]
 
+mod batch;
 mod cache;
 mod command;
 mod compile;
 mod guest;
 mod http;
 mod ticker;
+mod work;
 
 pub use compile::CompileError;
 pub use guest::{LogSink, Network, Preopen, Sender};
@@ -62,6 +64,9 @@ struct Shared {
     // One compilation at a time: it uses all cores by itself.
     compiling: Semaphore,
     ticker: ticker::Ticker,
+    /// Of the pooling allocator; who comes when all are taken waits.
+    places: Arc<Semaphore>,
+    batch: Arc<batch::Batch>,
 }
 
 /// A guest that is compiled, linked and ready to run.
@@ -155,7 +160,8 @@ impl Engine {
             .map_err(|source| EngineError::CacheFolder { path: config.cache_dir.clone(), source })?;
         let ticker = ticker::Ticker::start(wasm.clone());
         let compiling = Semaphore::new(1);
-        Ok(Engine(Arc::new(Shared { wasm, linker, cache, compiling, ticker })))
+        let places = Arc::new(Semaphore::new(config.instances_max as usize));
+        Ok(Engine(Arc::new(Shared { wasm, linker, cache, compiling, ticker, places, batch: Arc::default() })))
     }
 
     /// Starts a guest. An HTTP workload is instantiated once for trial, so that one that cannot start ends at once.
@@ -170,27 +176,31 @@ impl Engine {
                 let (trial, stop) = (server.clone(), stop.clone());
                 tokio::spawn(async move {
                     if let Err(exit) = trial.try_once().await {
-                        exited.send_if_modified(|known| known.is_none().then(|| *known = Some(exit)).is_some());
+                        end(&exited, exit);
                     }
                     stop.cancelled().await;
-                    exited.send_if_modified(|known| known.is_none().then(|| *known = Some(Exit::Stopped)).is_some());
+                    end(&exited, Exit::Stopped);
                 });
                 Some(server)
             }
             entry => {
-                let (entry, stop) = (entry.clone(), stop.clone());
+                let (work, stop) = (command::begin(guests, entry.clone(), exited.clone()), stop.clone());
                 tokio::spawn(async move {
-                    let exit = tokio::select! {
-                        exit = command::run(guests, entry) => exit,
-                        () = stop.cancelled() => Exit::Stopped,
-                    };
-                    exited.send_replace(Some(exit));
+                    tokio::select! {
+                        () = work => {}
+                        () = stop.cancelled() => end(&exited, Exit::Stopped),
+                    }
                 });
                 None
             }
         };
         Workload { http, stop, exit }
     }
+}
+
+/// The first end counts.
+fn end(exited: &watch::Sender<Option<Exit>>, exit: Exit) {
+    exited.send_if_modified(|known| known.is_none().then(|| *known = Some(exit)).is_some());
 }
 
 /// `instances`: for the pooling allocator; `None` for the plain one.

@@ -1,14 +1,25 @@
 //! Guests that run until they return.
 
-use super::guest::Guests;
-use super::{Entry, Exit};
+use super::guest::{Guest, Guests};
+use super::ticker::Pace;
+use super::work::Work;
+use super::{Entry, Exit, end};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::watch;
 use wasmtime_wasi::I32Exit;
 
-/// Runs it to its end.
-pub(super) async fn run(guests: Guests, entry: Entry) -> Exit {
-    let (mut store, exceeded) = match guests.store() {
-        Ok(made) => made,
+/// A command, whose end is told when it comes.
+pub(super) fn begin(guests: Guests, entry: Entry, exited: watch::Sender<Option<Exit>>) -> Work {
+    let (pace, batch) = (guests.pace(), Arc::clone(&guests.engine.0.batch));
+    let clock = Arc::clone(&pace);
+    let run = async move { end(&exited, run(guests, entry, clock).await) };
+    Work::new(Box::pin(run), pace, batch)
+}
+
+async fn run(guests: Guests, entry: Entry, pace: Arc<Pace>) -> Exit {
+    let Guest { mut store, exceeded } = match guests.guest(pace).await {
+        Ok(guest) => guest,
         Err(error) => return Exit::Trap(format!("{error:#}")),
     };
     let result = match entry {

@@ -42,7 +42,7 @@ impl Engine {
     pub async fn compile(&self, wasm: Bytes) -> Result<Artifact, CompileError> {
         let engine = self.clone();
         let _turn = self.0.compiling.acquire().await;
-        let done = tokio::task::spawn_blocking(move || engine.compile_now(&wasm)).await;
+        let done = self.0.batch.compute(move || engine.compile_now(&wasm)).await;
         done.unwrap_or_else(|error| Err(CompileError::Internal(error.to_string())))
     }
 

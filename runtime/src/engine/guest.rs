@@ -1,6 +1,6 @@
 //! One guest's store: what it may see of the host, what it may use, and where its output goes.
 
-use super::ticker::Live;
+use super::ticker::Pace;
 use super::{Engine, InstanceConfig};
 use crate::{Body, BoxError};
 use ::http::{Request, Response};
@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncWrite;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{ResourceLimiter, Store};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -53,11 +54,18 @@ pub struct Preopen {
     pub read_only: bool,
 }
 
-/// Makes the stores of one workload.
+/// Makes the guests of one workload.
 #[derive(Clone)]
 pub(super) struct Guests {
-    engine: Engine,
+    pub(super) engine: Engine,
     pub(super) config: Arc<InstanceConfig>,
+}
+
+/// One guest: what it has, and what tells of it from outside.
+pub(super) struct Guest {
+    pub(super) store: Store<State>,
+    /// It wanted more memory than it may have.
+    pub(super) exceeded: Arc<AtomicBool>,
 }
 
 /// What belongs to one instance.
@@ -67,7 +75,8 @@ pub(super) struct State {
     table: ResourceTable,
     hooks: Hooks,
     limits: Limits,
-    _live: Live,
+    pace: Arc<Pace>,
+    _place: OwnedSemaphorePermit,
 }
 
 struct Limits {
@@ -96,12 +105,18 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
 // === impl Guests ===
 
 impl Guests {
+    /// The clock of a guest to be.
+    pub(super) fn pace(&self) -> Arc<Pace> {
+        Arc::new(self.engine.0.ticker.pace())
+    }
+
     pub(super) fn new(engine: Engine, config: InstanceConfig) -> Guests {
         Guests { engine, config: Arc::new(config) }
     }
 
-    /// A fresh store, and the flag that says afterwards whether the guest wanted too much memory.
-    pub(super) fn store(&self) -> wasmtime::Result<(Store<State>, Arc<AtomicBool>)> {
+    /// A guest that has not begun, as soon as the engine has room for it.
+    pub(super) async fn guest(&self, pace: Arc<Pace>) -> wasmtime::Result<Guest> {
+        let place = Arc::clone(&self.engine.0.places).acquire_owned().await?;
         let config = &self.config;
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&config.args).envs(&config.env);
@@ -118,13 +133,17 @@ impl Guests {
             table: ResourceTable::new(),
             hooks: Hooks { network: config.network.clone() },
             limits: Limits { memory_max, exceeded: exceeded.clone() },
-            _live: self.engine.0.ticker.live(),
+            pace,
+            _place: place,
         };
         let mut store = Store::new(&self.engine.0.wasm, state);
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        Ok((store, exceeded))
+        store.epoch_deadline_callback(|store| {
+            let computes = store.data().pace.tick();
+            Ok(if computes { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+        });
+        Ok(Guest { store, exceeded })
     }
 }
 

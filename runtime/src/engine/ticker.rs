@@ -2,12 +2,16 @@
 //! guest is live.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// The longest that a guest computes without giving way to its neighbours.
 const TICK: Duration = Duration::from_millis(1);
+/// Ticks that a guest computes before it is taken for one that goes on computing.
+const LONG_TICKS: u64 = 2;
+/// Ticks without computing that make a new beginning.
+const PAUSE_TICKS: u64 = 20;
 /// Ticks without a live guest after which the thread goes to sleep; waking it costs a system call.
 const IDLE_TICKS: u32 = 100;
 
@@ -18,13 +22,20 @@ pub(super) struct Ticker {
 
 #[derive(Default)]
 struct Shared {
+    /// So many since the start.
+    ticks: AtomicU64,
     live: AtomicUsize,
     asleep: AtomicBool,
     ended: AtomicBool,
 }
 
-/// Keeps the ticks coming while it exists.
-pub(super) struct Live(Arc<Shared>);
+/// How long one guest has computed without a pause. Keeps the ticks coming while it exists.
+pub(super) struct Pace {
+    shared: Arc<Shared>,
+    turn_began: AtomicU64,
+    last_counted: AtomicU64,
+    whole_ticks: AtomicU64,
+}
 
 impl Ticker {
     pub(super) fn start(engine: wasmtime::Engine) -> Ticker {
@@ -36,12 +47,13 @@ impl Ticker {
     }
 
     /// To be held by every live guest.
-    pub(super) fn live(&self) -> Live {
+    pub(super) fn pace(&self) -> Pace {
         self.shared.live.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.swap(false, Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Live(self.shared.clone())
+        let never = || AtomicU64::new(0);
+        Pace { shared: self.shared.clone(), turn_began: never(), last_counted: never(), whole_ticks: never() }
     }
 }
 
@@ -50,6 +62,7 @@ fn run(engine: &wasmtime::Engine, shared: &Shared) {
     while !shared.ended.load(Ordering::SeqCst) {
         thread::park_timeout(TICK);
         engine.increment_epoch();
+        shared.ticks.fetch_add(1, Ordering::Relaxed);
         idle = if shared.live.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
         if idle < IDLE_TICKS {
             continue;
@@ -74,8 +87,40 @@ impl Drop for Ticker {
     }
 }
 
-impl Drop for Live {
+// === impl Pace ===
+
+impl Pace {
+    /// The guest runs from now on.
+    pub(super) fn begin_turn(&self) {
+        self.turn_began.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The guest met a tick. True if it has computed since the tick before; a tick that came while it waited for
+    /// something says nothing about it.
+    pub(super) fn tick(&self) -> bool {
+        let now = self.now();
+        if now == self.turn_began.load(Ordering::Relaxed) {
+            return false;
+        }
+        let before = self.last_counted.swap(now, Ordering::Relaxed);
+        if now - before > PAUSE_TICKS {
+            self.whole_ticks.store(0, Ordering::Relaxed);
+        }
+        self.whole_ticks.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    pub(super) fn is_long(&self) -> bool {
+        self.whole_ticks.load(Ordering::Relaxed) >= LONG_TICKS
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.ticks.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pace {
     fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Ordering::SeqCst);
+        self.shared.live.fetch_sub(1, Ordering::SeqCst);
     }
 }
