@@ -5,6 +5,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Kubernetes for WebAssembly pods at the edge, in one binary.
 #[derive(Debug, Parser)]
@@ -168,8 +169,23 @@ pub(crate) struct Control {
     #[arg(long, env = "CORACLE_DISABLE_ADMISSION_PLUGINS", value_delimiter = ',', value_name = "NAME")]
     pub(crate) disable_admission_plugins: Vec<String>,
     /// How long a node may be silent before its pods are given up
-    #[arg(long, env = "CORACLE_NODE_MONITOR_GRACE_PERIOD", value_name = "SECONDS", default_value_t = 40)]
-    pub(crate) node_monitor_grace_period: u32,
+    #[arg(
+        long,
+        env = "CORACLE_NODE_MONITOR_GRACE_PERIOD",
+        value_name = "TIME",
+        default_value = "40s",
+        value_parser = duration
+    )]
+    pub(crate) node_monitor_grace_period: Duration,
+    /// How long the certificates of nodes last; nodes renew theirs between 70 and 90 % of it
+    #[arg(
+        long,
+        env = "CORACLE_CLUSTER_SIGNING_DURATION",
+        value_name = "TIME",
+        default_value = "8760h",
+        value_parser = duration
+    )]
+    pub(crate) cluster_signing_duration: Duration,
     /// Parts to leave out
     #[arg(long, env = "CORACLE_DISABLE", value_delimiter = ',', value_name = "PART")]
     pub(crate) disable: Vec<Part>,
@@ -206,8 +222,8 @@ pub(crate) enum Token {
         #[command(flatten)]
         access: Access,
         /// How long it may be used, as in `24h` or `30m`; `0` for ever
-        #[arg(long, default_value = "24h", value_name = "TIME")]
-        ttl: String,
+        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
+        ttl: Duration,
         /// What it is for
         #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
         description: String,
@@ -369,6 +385,15 @@ pub(crate) struct Delete {
     pub(crate) names: Vec<String>,
 }
 
+/// A time as in Go's flags, `1h30m` or `40s`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|found| Duration::try_from(found).ok());
+    parsed.ok_or_else(|| "not a time as in 1h30m, 40s or 500ms".to_owned())
+}
+
 /// Parses; on wrong usage the process says so and ends with status 2.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Coracle {
     let matches = command().get_matches_from(arguments);
@@ -404,6 +429,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_gos_or_seconds() {
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("40s"), Ok(Duration::from_secs(40)));
+        assert_eq!(duration("40"), Ok(Duration::from_secs(40)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for wrong in ["", "h", "2w", "-1h", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the pods of all nodes have their addresses.
 const CLUSTER_CIDR: &str = "10.64.0.0/10";
-/// Signed certificates of nodes; they renew them at two thirds.
-const NODE_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How often certificates are looked after and dead uploads swept.
 const CHORES_EVERY: Duration = Duration::from_secs(12 * 3600);
 
 /// A shorter one would take a node for silent between two of its leases.
-const NODE_GRACE_MIN: u32 = 15;
+const NODE_GRACE_MIN: Duration = Duration::from_secs(15);
+/// A shorter one would have nodes ask for certificates all the time.
+const SIGNING_MIN: Duration = Duration::from_secs(15);
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
@@ -113,19 +113,19 @@ impl ControlPlane {
             Arc::new(Local::new(self.registry.clone(), user))
         };
         if !args.disable.contains(&Part::Controllers) {
-            let pki = self.pki.clone();
+            let (pki, lifetime) = (self.pki.clone(), args.cluster_signing_duration);
             let sign = move |request: &str, signer: &str, user: &str| {
                 check_subject(request, user)?;
                 let signer =
                     Signer::from_name(signer).ok_or_else(|| format!("{signer} is no signer of this cluster"))?;
-                pki.sign_csr(request, signer, NODE_CERTIFICATE).map_err(|error| error.to_string())
+                pki.sign_csr(request, signer, lifetime).map_err(|error| error.to_string())
             };
             let config = controllers::Config {
                 cluster: handle("system:kube-controller-manager"),
                 clock: clock.clone(),
                 sign: Some(Arc::new(sign)),
                 ca_pem: self.pki.ca_pem().to_owned(),
-                node_grace: Duration::from_secs(args.node_monitor_grace_period.into()),
+                node_grace: args.node_monitor_grace_period,
                 cluster_cidr: CLUSTER_CIDR.to_owned(),
             };
             let stop = stop.clone();
@@ -211,7 +211,10 @@ fn registry_config(args: &Control, advertise: SocketAddr) -> Result<registry::Co
         bail!("--authorization-mode {mode:?} is not one of {}", MODES.join(", "));
     }
     if args.node_monitor_grace_period < NODE_GRACE_MIN {
-        bail!("--node-monitor-grace-period must be at least {NODE_GRACE_MIN} s: nodes renew their leases every 10 s");
+        bail!("--node-monitor-grace-period must be at least {NODE_GRACE_MIN:?}: nodes renew their leases every 10 s");
+    }
+    if args.cluster_signing_duration < SIGNING_MIN {
+        bail!("--cluster-signing-duration must be at least {SIGNING_MIN:?}");
     }
     Ok(registry::Config {
         service_cidr,

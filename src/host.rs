@@ -2,18 +2,19 @@
 
 use crate::args::Host;
 use crate::control::own_address;
+use crate::keys::Keys;
 use crate::{folder, services};
 use anyhow::{Context, Result, bail};
 use client::Clock;
+use controlplane::pki::certificate::Subject;
 use futures::FutureExt;
 use proxy::egress::Egress;
-use proxy::tunnel::{self, ClientTls, Peers, ServerTls};
+use proxy::tunnel::{self, Peer, Peers};
 use proxy::{Caller, Network, node_port};
 use runtime::engine::{Engine, EngineConfig};
 use runtime::image::Images;
 use runtime::node::{self, Capacity, Handler, Networks, Pods, Wasm};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -30,18 +31,6 @@ const DRAIN_MIN: Duration = Duration::from_secs(1);
 /// How long connections may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Who the node is, and how it reaches the server.
-pub(crate) struct Identity {
-    pub(crate) name: String,
-    /// `https://HOST:PORT`.
-    pub(crate) server: String,
-    pub(crate) ca_pem: String,
-    /// PEM chain and key of the node's client certificate.
-    pub(crate) client: (String, String),
-    /// PEM chain and key of the certificate that it shows to other nodes.
-    pub(crate) serving: (String, String),
-}
-
 /// A running node.
 pub(crate) struct Node {
     tasks: JoinSet<Result<()>>,
@@ -54,7 +43,8 @@ struct Attached(Network);
 impl Node {
     pub(crate) async fn start(
         args: &Host,
-        identity: Identity,
+        name: &str,
+        keys: &Keys,
         cluster: client::Handle,
         data: &Path,
         clock: Clock,
@@ -66,18 +56,15 @@ impl Node {
             format!("cannot listen on {}: choose another address with --node-listen", args.node_listen)
         })?;
         let local = listener.local_addr()?;
-        let ca = CertificateDer::from_pem_slice(identity.ca_pem.as_bytes()).context("the cluster's CA is malformed")?;
         let tables = services::follow(&cluster, &folder, stop.clone());
-        let client_tls = ClientTls::default();
-        client_tls.store(Some(Arc::new(client_config(&ca, &identity.client, &[tunnel::ALPN])?)));
-        let network = Network::new(&identity.name, tables, Peers::new(client_tls), Egress::new(Some(ca.clone())));
+        let network = Network::new(name, tables, Peers::new(keys.tunnel.clone()), Egress::new(Some(keys.ca.clone())));
         let engine = Engine::new(&EngineConfig { cache_dir: folder.join("code"), instances_max: INSTANCES_MAX })?;
-        let images = Images::open(folder.join("images"), Some(remote(&identity)))?;
+        let images = Images::open(folder.join("images"), Some(keys.api.plain()))?;
         let sandbox = Wasm::new(engine, images, networks(&network));
         let config = node::Config {
             cluster,
-            clock,
-            name: identity.name.clone(),
+            clock: clock.clone(),
+            name: name.to_owned(),
             labels: labels(&args.node_labels)?,
             taints: taints(&args.register_with_taints)?,
             data_dir: folder,
@@ -88,23 +75,26 @@ impl Node {
             capacity: Capacity { pods: args.max_pods, ..Capacity::of_machine() },
             drain_min: DRAIN_MIN,
             link: Some(node::link::Config {
-                server: identity.server.trim_start_matches("https://").to_owned(),
-                tls: Arc::new(client_config(&ca, &identity.client, &[b"http/1.1"])?),
+                server: keys.server.trim_start_matches("https://").to_owned(),
+                tls: keys.link.clone(),
             }),
         };
         let mut tasks = JoinSet::new();
         let agent_stop = stop.clone();
         tasks.spawn(async move { node::run(config, agent_stop).await.context("the node agent failed") });
-        let server_tls = ServerTls::default();
-        server_tls.store(Some(Arc::new(server_config(&ca, &identity.serving)?)));
-        let identify = Arc::new(node_of);
-        let tunnels = tunnel::serve(listener, server_tls, identify, network.clone(), stop.clone(), DRAIN);
+        let identify = Arc::new(move |certificate: &CertificateDer<'_>| peer(certificate, &clock));
+        let tunnels = tunnel::serve(listener, keys.serving.clone(), identify, network.clone(), stop.clone(), DRAIN);
         tasks.spawn(tunnels.map(Ok));
         let report = Arc::new(|port: u16, error: &std::io::Error| {
             tracing::error!(port, %error, "a node port cannot be opened: another process has it, or permission is missing");
         });
         tasks.spawn(node_port::serve(network, args.nodeport_address, report, stop.clone(), DRAIN).map(Ok));
         Ok(Node { tasks })
+    }
+
+    /// Something else that ends when the node does.
+    pub(crate) fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task.map(Ok));
     }
 
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
@@ -143,57 +133,12 @@ fn networks(network: &Network) -> Networks {
     })
 }
 
-fn remote(identity: &Identity) -> client::http::Config {
-    let (chain_pem, key_pem) = identity.client.clone();
-    client::http::Config {
-        server: identity.server.clone(),
-        ca_pem: Some(identity.ca_pem.clone()),
-        credentials: client::http::Credentials::Certificate { chain_pem, key_pem },
-        user_agent: format!("coracle-node/{}", env!("CARGO_PKG_VERSION")),
-        insecure: false,
-    }
-}
-
-fn client_config(
-    ca: &CertificateDer<'static>,
-    pair: &(String, String),
-    alpn: &[&[u8]],
-) -> Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(ca.clone())?;
-    let (chain, key) = parse(pair)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = config.with_root_certificates(roots).with_client_auth_cert(chain, key)?;
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(config)
-}
-
-fn server_config(ca: &CertificateDer<'static>, pair: &(String, String)) -> Result<rustls::ServerConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(ca.clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-    let (chain, key) = parse(pair)?;
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = config.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![tunnel::ALPN.to_vec()];
-    Ok(config)
-}
-
-fn parse((chain, key): &(String, String)) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let chain = chain.context("the node's certificate is malformed")?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("the node's key is malformed")?;
-    Ok((chain, key))
-}
-
 /// The node that a certificate of the cluster's CA belongs to.
-fn node_of(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (name, groups) = controlplane::pki::certificate::subject(certificate)?;
-    let is_node = groups.iter().any(|group| group == "system:nodes");
-    name.strip_prefix("system:node:").filter(|_| is_node).map(str::to_owned)
+fn peer(certificate: &CertificateDer<'_>, clock: &Clock) -> Option<Peer> {
+    let subject = Subject::of(certificate)?;
+    let is_node = subject.groups.iter().any(|group| group == "system:nodes");
+    let node = subject.name.strip_prefix("system:node:").filter(|_| is_node)?.to_owned();
+    Some(Peer { node, valid_for: subject.valid_for(clock.now()) })
 }
 
 /// The name of this host, as a node's default name: lower case, and only what a name may have.

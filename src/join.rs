@@ -4,10 +4,12 @@ use crate::args::Node as Args;
 use crate::command::print;
 use crate::control::own_address;
 use crate::folder;
-use crate::host::{Identity, Node, host_name};
+use crate::host::{Node, host_name};
+use crate::keys::{Keys, Pairs, Source};
 use crate::up::{finish_within, signalled};
 use anyhow::{Context, Result};
 use client::Clock;
+use client::http::Connection;
 use runtime::node::join;
 use tokio_util::sync::CancellationToken;
 
@@ -29,16 +31,13 @@ pub(crate) async fn node(args: &Args) -> Result<()> {
     };
     let token = args.token.as_deref().map(join::Token::parse).transpose().context("--token")?;
     let client = join::join(&config, token.as_ref()).await?;
-    let cluster = client::http::connect(client.http(&server))?;
+    let cluster = Connection::new(client.http(&server))?.handle();
     let serving = join::serving(&config, &cluster, &client.ca_pem).await?;
-    let identity = Identity {
-        name: name.clone(),
-        server: server.clone(),
-        ca_pem: client.ca_pem,
-        client: (client.chain_pem, client.key_pem),
-        serving: (serving.chain_pem, serving.key_pem),
-    };
-    let mut node = Node::start(&args.host, identity, cluster, &data, clock, &stop).await?;
+    let pairs = Pairs { client, serving };
+    let keys = Keys::new(&server, &pairs)?;
+    let cluster = keys.api.handle();
+    let mut node = Node::start(&args.host, &name, &keys, cluster.clone(), &data, clock, &stop).await?;
+    node.also(keys.keep(Source::Cluster(config, cluster), pairs, stop.clone()));
     print(&format!("coracle node {name} is ready\n  server      {server}\n"))?;
     let ended = tokio::select! {
         () = signalled() => Ok(()),

@@ -7,6 +7,7 @@ mod control;
 mod folder;
 mod host;
 mod join;
+mod keys;
 mod log;
 mod remote;
 mod services;

@@ -3,7 +3,8 @@
 use crate::args::{Part, Server, Up};
 use crate::command::print;
 use crate::control::ControlPlane;
-use crate::host::{Identity, Node, host_name};
+use crate::host::{Node, host_name};
+use crate::keys::{Keys, OwnNode, Source};
 use anyhow::Result;
 use client::Clock;
 use controlplane::pki::Names;
@@ -56,18 +57,14 @@ pub(crate) async fn server(args: &Server) -> Result<()> {
 
 async fn start_node(args: &Up, control: &ControlPlane, clock: Clock, stop: &CancellationToken) -> Result<Node> {
     let name = args.host.node_name.clone().unwrap_or_else(host_name);
-    let client = control.pki.client_certificate(&format!("system:node:{name}"), Some("system:nodes"))?;
     let names = Names { dns: vec![name.clone()], ips: vec![control.address.ip()] };
-    let serving = control.pki.server_certificate(&format!("system:node:{name}"), &names)?;
-    let identity = Identity {
-        server: control.url.clone(),
-        ca_pem: control.pki.ca_pem().to_owned(),
-        client: (client.certificate_pem, client.key_pem),
-        serving: (serving.certificate_pem, serving.key_pem),
-        name: name.clone(),
-    };
+    let own = OwnNode { name: name.clone(), names, clock: clock.clone() };
+    let pairs = own.pairs(&control.pki)?;
+    let keys = Keys::new(&control.url, &pairs)?;
     let cluster = Arc::new(Local::new(control.registry.clone(), User::node(&name)));
-    Node::start(&args.host, identity, cluster, &control.folder, clock, stop).await
+    let mut node = Node::start(&args.host, &name, &keys, cluster, &control.folder, clock, stop).await?;
+    node.also(keys.keep(Source::Own(control.pki.clone(), own), pairs, stop.clone()));
+    Ok(node)
 }
 
 /// What a new user sees first: that it runs, where, and what to type next.

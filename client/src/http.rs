@@ -7,6 +7,7 @@ use crate::cluster::{
 };
 use api::rejected::Reason;
 use api::{Object, Rejected, Resource, Tree};
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
@@ -66,10 +67,14 @@ pub enum ConfigError {
     Tls(String),
 }
 
-/// Builds the client. No packet is sent until the first call.
-pub fn connect(config: Config) -> Result<Handle, ConfigError> {
-    Ok(Arc::new(Http { client: client(kube_config(config)?)? }))
-}
+/// One API as one user. Whoever has a handle or a clone shares the pool of connections, and the credentials, which can
+/// be replaced while all of them are in use.
+#[derive(Clone)]
+pub struct Connection(Arc<Http>);
+
+/// Plain HTTPS with the same TLS and credentials, for what is not the object API: images, `/cacerts`.
+#[derive(Clone)]
+pub struct Plain(Arc<Http>);
 
 /// The cluster and user that a kubeconfig's current context names.
 pub async fn from_kubeconfig(path: &std::path::Path) -> Result<Handle, ConfigError> {
@@ -78,22 +83,43 @@ pub async fn from_kubeconfig(path: &std::path::Path) -> Result<Handle, ConfigErr
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
         .await
         .map_err(|error| ConfigError::Kubeconfig(error.to_string()))?;
-    Ok(Arc::new(Http { client: client(config)? }))
+    Ok(Arc::new(Http::new(config)?))
 }
 
-/// Plain HTTPS with the same TLS and credentials, for what is not the object API: images, `/cacerts`.
-#[derive(Clone)]
-pub struct Plain {
-    http: Arc<Http>,
+// === impl Connection ===
+
+impl Connection {
+    /// No packet is sent until the first call.
+    ///
+    /// # Errors
+    /// When the address, the CA or the credentials cannot be used.
+    pub fn new(config: Config) -> Result<Connection, ConfigError> {
+        Ok(Connection(Arc::new(Http::new(kube_config(config)?)?)))
+    }
+
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.0.clone()
+    }
+
+    #[must_use]
+    pub fn plain(&self) -> Plain {
+        Plain(self.0.clone())
+    }
+
+    /// Calls from now on are made as `config` says. Those under way, and watches, end as they began.
+    ///
+    /// # Errors
+    /// As of `new`; then nothing has changed.
+    pub fn renew(&self, config: Config) -> Result<(), ConfigError> {
+        self.0.client.store(Arc::new(client(kube_config(config)?)?));
+        Ok(())
+    }
 }
 
 // === impl Plain ===
 
 impl Plain {
-    pub fn new(config: Config) -> Result<Plain, ConfigError> {
-        Ok(Plain { http: Arc::new(Http { client: client(kube_config(config)?)? }) })
-    }
-
     /// One GET; any status is an answer. A body longer than `bytes_max` is an error.
     pub async fn get(
         &self,
@@ -106,7 +132,7 @@ impl Plain {
             request = request.header(*name, value);
         }
         let request = request.body(Body::empty()).map_err(|error| Error::Unreachable(error.to_string()))?;
-        let sent = tokio::time::timeout(CALL_TIMEOUT, self.http.client.send(request)).await;
+        let sent = tokio::time::timeout(CALL_TIMEOUT, self.0.client().send(request)).await;
         let response = sent
             .map_err(|_| Error::Unreachable("no answer within 30 s".to_owned()))?
             .map_err(|error| Error::Unreachable(wire::chain(&error)))?;
@@ -127,7 +153,7 @@ impl Plain {
 
 /// One API reached over HTTPS as one user.
 struct Http {
-    client: kube::Client,
+    client: ArcSwap<kube::Client>,
 }
 
 fn kube_config(config: Config) -> Result<kube::Config, ConfigError> {
@@ -163,6 +189,14 @@ fn client(mut config: kube::Config) -> Result<kube::Client, ConfigError> {
 // === impl Http ===
 
 impl Http {
+    fn new(config: kube::Config) -> Result<Http, ConfigError> {
+        Ok(Http { client: ArcSwap::from_pointee(client(config)?) })
+    }
+
+    fn client(&self) -> Arc<kube::Client> {
+        self.client.load_full()
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -176,7 +210,7 @@ impl Http {
             request = request.header(http::header::CONTENT_TYPE, content_type);
         }
         let request = request.body(Body::from(body.to_vec())).map_err(|error| Error::Unreachable(error.to_string()))?;
-        match tokio::time::timeout(CALL_TIMEOUT, self.client.send(request)).await {
+        match tokio::time::timeout(CALL_TIMEOUT, self.client().send(request)).await {
             Ok(Ok(response)) => Ok(response),
             // Whether a failed write was sent is told by what failed: without a connection nothing was done.
             Ok(Err(error)) if reads || wire::is_connect(&error) => Err(Error::Unreachable(wire::chain(&error))),

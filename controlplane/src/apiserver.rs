@@ -24,6 +24,7 @@ pub use link::Links;
 
 use crate::images::Images;
 use crate::pki::Pki;
+use crate::pki::certificate::Subject;
 use crate::registry::{Attributes, Registry, User};
 use api::Rejected;
 use authn::Authenticator;
@@ -165,7 +166,7 @@ pub async fn serve(config: Config, registry: Registry, shutdown: CancellationTok
 // === impl Server ===
 
 impl Server {
-    async fn handle(&self, request: Request<Incoming>, peer: Option<&(String, Vec<String>)>) -> Response<Body> {
+    async fn handle(&self, request: Request<Incoming>, peer: Option<&Subject>) -> Response<Body> {
         let verb = counted(request.method());
         let zip = header_text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
         let response = match self.route(request, peer).await {
@@ -176,11 +177,7 @@ impl Server {
         answer::compress(response, zip).await
     }
 
-    async fn route(
-        &self,
-        request: Request<Incoming>,
-        peer: Option<&(String, Vec<String>)>,
-    ) -> Result<Response<Body>, Rejected> {
+    async fn route(&self, request: Request<Incoming>, peer: Option<&Subject>) -> Result<Response<Body>, Rejected> {
         let path = request.uri().path().to_owned();
         if path == "/cacerts" {
             // Public by its nature: what a joining node checks against the pin of its token.
@@ -192,7 +189,8 @@ impl Server {
         }
         if let Some(node) = path.strip_prefix("/apis/coracle.dev/v1/nodes/").and_then(|rest| rest.strip_suffix("/link"))
         {
-            return self.link(&user, node, request);
+            let valid_for = peer.map_or(Duration::MAX, |peer| peer.valid_for(self.clock.now()));
+            return self.link(&user, node, valid_for, request);
         }
         if let Some(info) = Info::parse(&path) {
             return self.resource(user, info, request).await;

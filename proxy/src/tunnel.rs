@@ -49,8 +49,16 @@ pub type ClientTls = Arc<ArcSwapOption<rustls::ClientConfig>>;
 /// This node's certificate as a server.
 pub type ServerTls = Arc<ArcSwapOption<rustls::ServerConfig>>;
 
-/// Names the node that a client certificate belongs to; `None` refuses it.
-pub type Identify = Arc<dyn Fn(&CertificateDer<'_>) -> Option<String> + Send + Sync>;
+/// Tells the node that a client certificate belongs to; `None` refuses it.
+pub type Identify = Arc<dyn Fn(&CertificateDer<'_>) -> Option<Peer> + Send + Sync>;
+
+/// A node that opened a tunnel to this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub node: String,
+    /// What is left of its certificate's life; the tunnel ends with it, and is opened anew with the next one.
+    pub valid_for: Duration,
+}
 
 /// The connections to other nodes; clones share them.
 #[derive(Clone)]
@@ -268,8 +276,8 @@ async fn connection(
         return Err("the client does not speak coracle-tunnel".into());
     }
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
-    let node = certificate.and_then(|certificate| identify(certificate)).ok_or("the client is not a node")?;
-    tracing::debug!(node, "tunnel open");
+    let peer = certificate.and_then(|certificate| identify(certificate)).ok_or("the client is not a node")?;
+    tracing::debug!(node = peer.node, "tunnel open");
     let service = service_fn(move |request| serve_one(network.clone(), request));
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
@@ -283,6 +291,7 @@ async fn connection(
     tokio::select! {
         done = connection.as_mut() => return Ok(done?),
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = tokio::time::sleep(peer.valid_for) => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
 }

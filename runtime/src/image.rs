@@ -10,7 +10,7 @@ mod store;
 pub use name::Reference;
 
 use bytes::Bytes;
-use client::http::{Config, Plain};
+use client::http::Plain;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -57,12 +57,8 @@ pub enum Error {
 
 impl Images {
     /// `embedded`: how the API server is reached; `None` leaves only hosts' registries.
-    pub fn open(dir: PathBuf, embedded: Option<Config>) -> Result<Images, Error> {
+    pub fn open(dir: PathBuf, embedded: Option<Plain>) -> Result<Images, Error> {
         let store = Store::open(dir.clone()).map_err(|source| Error::Disk { path: dir, source })?;
-        let embedded = embedded
-            .map(Plain::new)
-            .transpose()
-            .map_err(|error| Error::Pull { reference: "the embedded registry".to_owned(), why: error.to_string() })?;
         Ok(Images { store: Arc::new(store), embedded, pulls: Arc::default() })
     }
 

@@ -16,6 +16,7 @@ mod probe;
 mod register;
 mod sources;
 mod status;
+mod tokens;
 mod traffic;
 mod volumes;
 mod wasm;

@@ -3,6 +3,7 @@
 use super::Authentication;
 use super::Error;
 use crate::pki::Pki;
+use crate::pki::certificate::Subject;
 use crate::pki::token::TokenError;
 use crate::registry::{AUTHENTICATED, Attributes, Call, Registry, User};
 use api::object::edit;
@@ -30,16 +31,16 @@ impl Authenticator {
         Ok(Authenticator { settings, tokens, pki })
     }
 
-    /// `peer`: common name and organizations of a verified client certificate.
+    /// `peer`: of a verified client certificate.
     pub(super) async fn user(
         &self,
         registry: &Registry,
-        peer: Option<&(String, Vec<String>)>,
+        peer: Option<&Subject>,
         headers: &HeaderMap,
     ) -> Result<User, Rejected> {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
         let user = match (peer, bearer) {
-            (Some((name, groups)), _) => known(User { name: name.clone(), groups: groups.clone(), ..User::default() }),
+            (Some(peer), _) => known(User { name: peer.name.clone(), groups: peer.groups.clone(), ..User::default() }),
             (None, Some(token)) => self.token(registry, token).await.ok_or_else(unauthorized)?,
             (None, None) if self.settings.anonymous => User::anonymous(),
             (None, None) => return Err(unauthorized()),

@@ -5,7 +5,7 @@
 
 use super::Server;
 use super::body::BoxError;
-use crate::pki::certificate;
+use crate::pki::certificate::Subject;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -34,7 +34,8 @@ pub(super) async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpSt
     let session = stream.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let certificates = session.peer_certificates();
-    let peer = certificates.and_then(|chain| chain.first()).and_then(certificate::subject).map(Arc::new);
+    let peer = certificates.and_then(|chain| chain.first()).and_then(Subject::of).map(Arc::new);
+    let valid_for = peer.as_ref().map_or(Duration::MAX, |peer| peer.valid_for(server.clock.now()));
     let (shutdown, began) = (server.shutdown.clone(), Arc::new(Notify::new()));
     let asked = Arc::clone(&began);
     let service = service_fn(move |request| {
@@ -53,6 +54,8 @@ pub(super) async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpSt
     tokio::select! {
         done = serving.as_mut() => return done,
         () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
+        // What comes later has to be asked for with a certificate that is valid then.
+        () = tokio::time::sleep(valid_for) => serving.as_mut().graceful_shutdown(),
     }
     serving.await
 }

@@ -75,8 +75,9 @@ impl Links {
         sender.send_request(request).await.map_err(broken)
     }
 
-    /// Serves a link from its upgrade to its end. A newer link of the same node ends an older one.
-    pub(super) async fn run(&self, node: String, upgrade: OnUpgrade, shutdown: CancellationToken) {
+    /// Serves a link from its upgrade to its end. A newer link of the same node ends an older one; none outlives the
+    /// certificate that it was opened with.
+    pub(super) async fn run(&self, node: String, upgrade: OnUpgrade, valid_for: Duration, shutdown: CancellationToken) {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => return debug!(node, %error, "a link was not upgraded"),
@@ -98,6 +99,7 @@ impl Links {
         tokio::select! {
             ended = connection => debug!(node, error = ended.err().map(tracing::field::display), "a link ended"),
             () = replaced.cancelled() => debug!(node, "a link was replaced by a newer one"),
+            () = tokio::time::sleep(valid_for) => debug!(node, "a link's certificate has expired"),
             () = shutdown.cancelled() => {}
         }
         self.remove(&node, number);

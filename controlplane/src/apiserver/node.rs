@@ -11,6 +11,7 @@ use api::{Rejected, Tree};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::time::Duration;
 
 /// Subresources that need a process with a terminal or sockets of its own, which a Wasm pod does not have.
 const UNSUPPORTED: &[&str] = &["exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"];
@@ -62,11 +63,12 @@ impl Server {
         Ok(response)
     }
 
-    /// A node that opens its link.
+    /// A node that opens its link. It lasts no longer than the certificate that it was opened with.
     pub(super) fn link(
         &self,
         user: &User,
         node: &str,
+        valid_for: Duration,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Rejected> {
         let wanted = Attributes {
@@ -84,7 +86,7 @@ impl Server {
         }
         let upgrade = hyper::upgrade::on(&mut request);
         let (links, node, shutdown) = (self.links.clone(), node.to_owned(), self.shutdown.clone());
-        tokio::spawn(async move { links.run(node, upgrade, shutdown).await });
+        tokio::spawn(async move { links.run(node, upgrade, valid_for, shutdown).await });
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

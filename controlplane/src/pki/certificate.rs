@@ -16,8 +16,10 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Certi
 
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Certificates are valid from a little earlier on: edge devices have wrong clocks.
+/// Certificates are valid from a little earlier on: edge devices have wrong clocks. Short-lived ones are not, as in
+/// kube-controller-manager's signers.
 const BACKDATE: Duration = Duration::from_secs(300);
+const SHORT: Duration = Duration::from_secs(8 * 3600);
 
 /// A certificate and its private key, both PEM (PKCS #8).
 #[derive(Clone)]
@@ -251,14 +253,35 @@ pub fn requested(request_pem: &str) -> Option<(String, Vec<String>)> {
     Some((common, groups))
 }
 
-/// The user and the groups that a verified client certificate names: its common name and organizations.
-#[must_use]
-pub fn subject(certificate: &CertificateDer<'_>) -> Option<(String, Vec<String>)> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let name = parsed.subject();
-    let common = name.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = name.iter_organization().filter_map(|one| one.as_str().ok()).map(str::to_owned).collect();
-    Some((common, groups))
+/// Who shows a verified client certificate, and for how long that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The common name.
+    pub name: String,
+    /// The organizations.
+    pub groups: Vec<String>,
+    pub until: Timestamp,
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// `None` if it is no certificate, or names nobody.
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Subject> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let subject = parsed.subject();
+        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let groups = subject.iter_organization().filter_map(|one| one.as_str().ok()).map(str::to_owned).collect();
+        let until = Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?;
+        Some(Subject { name, groups, until })
+    }
+
+    /// How long a connection that was opened with it may last.
+    #[must_use]
+    pub fn valid_for(&self, now: Timestamp) -> Duration {
+        Duration::try_from(self.until.duration_since(now)).unwrap_or_default()
+    }
 }
 
 fn params(cn: &str, organization: Option<&str>, now: Timestamp, lifetime: Duration) -> CertificateParams {
@@ -275,7 +298,7 @@ fn params(cn: &str, organization: Option<&str>, now: Timestamp, lifetime: Durati
 fn set_validity(params: &mut CertificateParams, now: Timestamp, lifetime: Duration) {
     let epoch = date_time_ymd(1970, 1, 1);
     let now = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0));
-    params.not_before = epoch + now.saturating_sub(BACKDATE);
+    params.not_before = epoch + if lifetime < SHORT { now } else { now.saturating_sub(BACKDATE) };
     params.not_after = epoch + now + lifetime;
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use api::time::Timestamp;
+use certificate::Subject;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use std::os::unix::fs::PermissionsExt as _;
 use token::{Bound, BoundObject, TokenError};
@@ -57,7 +58,10 @@ fn half_an_authority_is_refused() {
 fn certificates_name_their_user() {
     let dir = tempfile::tempdir().unwrap();
     let pki = open(dir.path(), NOW);
-    let user_of = |pem: &str| certificate::subject(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let user_of = |pem: &str| {
+        let subject = Subject::of(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        (subject.name, subject.groups)
+    };
     let pair = pki.client_certificate("alice", Some("dev")).unwrap();
     assert_eq!(user_of(&pair.certificate_pem), ("alice".to_owned(), vec!["dev".to_owned()]));
 

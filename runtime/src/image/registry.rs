@@ -4,7 +4,7 @@ use super::name::{Reference, is_digest};
 use super::store::sha256;
 use base64::Engine as _;
 use bytes::Bytes;
-use client::http::{Config, Credentials, Plain};
+use client::http::{Config, Connection, Credentials, Plain};
 use http::{Response, StatusCode, header};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -194,7 +194,7 @@ fn outside(host: &str) -> Result<Plain, String> {
         user_agent: concat!("coracle/", env!("CARGO_PKG_VERSION")).to_owned(),
         insecure: false,
     };
-    Plain::new(config).map_err(|error| error.to_string())
+    Connection::new(config).map(|connection| connection.plain()).map_err(|error| error.to_string())
 }
 
 fn wasm_layer(layers: Vec<Layer>) -> Result<Layer, Failure> {

@@ -9,12 +9,12 @@ pub use token::Token;
 use api::resource::CERTIFICATE_SIGNING_REQUESTS as REQUESTS;
 use api::time::Timestamp;
 use base64::Engine as _;
-use client::http::{Config as HttpConfig, Credentials, Plain, connect};
+use client::http::{Config as HttpConfig, Connection, Credentials};
 use client::{Clock, Event, Handle, Target, WatchOptions, WriteOptions};
 use futures::StreamExt;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,6 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -30,9 +29,13 @@ const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 /// Somebody may have to approve by hand on a stock cluster; after so long it is asked for anew.
 const SIGNED_WITHIN: Duration = Duration::from_secs(15 * 60);
 const CA_BYTES_MAX: usize = 1 << 20;
-/// A certificate is renewed when so much of its life is over, in percent; nodes that joined together spread out.
+/// A certificate is renewed when so much of its life is over, in percent.
 const RENEW_FROM: u64 = 70;
 const RENEW_SPREAD: u64 = 20;
+/// Between two attempts that fail.
+pub const RENEW_RETRY: Duration = Duration::from_secs(60);
+/// The clock is looked at so often: it may be set, or the machine may sleep, while a timer only counts.
+const CLOCK_PERIOD: Duration = Duration::from_secs(600);
 
 /// What a node needs in order to join.
 #[derive(Clone)]
@@ -78,8 +81,10 @@ pub enum Error {
 
 /// The two certificates of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub enum Purpose {
+    /// Shown to the API server and to nodes that are called.
     Client,
+    /// Shown to nodes that call.
     Serving,
 }
 
@@ -91,8 +96,8 @@ pub async fn join(config: &Config, token: Option<&Token>) -> Result<Identity, Er
     let token = token.ok_or(Error::NoIdentity)?;
     let ca_pem = pinned_ca(config, token).await?;
     let bootstrap = http(config, Some(ca_pem.clone()), Credentials::Token(token.bearer()));
-    let cluster = connect(bootstrap).map_err(|error| Error::Crypto(error.to_string()))?;
-    request(config, &cluster, ca_pem, Purpose::Client).await
+    let bootstrap = Connection::new(bootstrap).map_err(|error| Error::Crypto(error.to_string()))?;
+    request(config, &bootstrap.handle(), ca_pem, Purpose::Client).await
 }
 
 /// The certificate that the node shows to other nodes; the one on disk while it is valid.
@@ -103,14 +108,17 @@ pub async fn serving(config: &Config, cluster: &Handle, ca_pem: &str) -> Result<
     }
 }
 
-/// Waits until the client certificate is due, and gets the next one in its own name.
-pub async fn renewed(config: &Config, cluster: &Handle, identity: &Identity) -> Result<Identity, Error> {
-    let at = renew_at(identity, &config.node)?;
-    let wait = at.duration_since(config.clock.now());
-    if wait.is_positive() {
-        tokio::time::sleep(wait.unsigned_abs()).await;
+/// The next certificate, in the name of the one before, once that is due. A server that is away or refuses is asked
+/// again and again.
+pub async fn renewed(config: &Config, cluster: &Handle, identity: &Identity, purpose: Purpose) -> Identity {
+    identity.due(&config.node, &config.clock).await;
+    loop {
+        match request(config, cluster, identity.ca_pem.clone(), purpose).await {
+            Ok(renewed) => return renewed,
+            Err(error) => tracing::warn!(?purpose, %error, "the node's certificate is not renewed"),
+        }
+        tokio::time::sleep(RENEW_RETRY).await;
     }
-    request(config, cluster, identity.ca_pem.clone(), Purpose::Client).await
 }
 
 // === impl Identity ===
@@ -128,22 +136,18 @@ impl Identity {
         }
     }
 
-    /// For the link: trusts the cluster's CA alone, and shows this certificate.
-    pub fn tls(&self) -> Result<Arc<rustls::ClientConfig>, Error> {
-        let crypto = |error: &dyn std::fmt::Display| Error::Crypto(error.to_string());
-        let mut roots = rustls::RootCertStore::empty();
-        for one in certificates(&self.ca_pem)? {
-            roots.add(one).map_err(|error| crypto(&error))?;
+    /// Waits until the certificate is to be replaced: at a point between 70 and 90 % of its life, which follows from
+    /// the node's name, so that nodes that joined together spread out.
+    pub async fn due(&self, node: &str, clock: &Clock) {
+        // One that cannot be read has no use: the next one is due.
+        let Ok(at) = renew_at(self, node) else { return };
+        loop {
+            let left = at.duration_since(clock.now());
+            if !left.is_positive() {
+                return;
+            }
+            tokio::time::sleep(left.unsigned_abs().min(CLOCK_PERIOD)).await;
         }
-        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(|error| crypto(&error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| crypto(&error))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(certificates(&self.chain_pem)?, key)
-            .map_err(|error| crypto(&error))?;
-        Ok(Arc::new(config))
     }
 }
 
@@ -164,9 +168,9 @@ fn user_agent() -> String {
 
 /// The cluster's CA, fetched from anybody and believed because of the pin.
 async fn pinned_ca(config: &Config, token: &Token) -> Result<String, Error> {
-    let plain =
-        Plain::new(http(config, None, Credentials::Anonymous)).map_err(|error| Error::Crypto(error.to_string()))?;
-    let answer = plain.get("/cacerts", &[], CA_BYTES_MAX).await?;
+    let anybody = Connection::new(http(config, None, Credentials::Anonymous));
+    let anybody = anybody.map_err(|error| Error::Crypto(error.to_string()))?;
+    let answer = anybody.plain().get("/cacerts", &[], CA_BYTES_MAX).await?;
     if !answer.status().is_success() {
         return Err(Error::Refused(format!("GET /cacerts was answered with {}", answer.status())));
     }
@@ -259,7 +263,6 @@ async fn answered(cluster: &Handle, name: &str) -> Result<Option<String>, Error>
     Ok(None)
 }
 
-/// At a point between 70 and 90 % of its life, which follows from the node's name.
 fn renew_at(identity: &Identity, node: &str) -> Result<Timestamp, Error> {
     let (from, to) = validity(&identity.chain_pem)?;
     let spread = u64::from(Sha256::digest(node.as_bytes())[0]) * RENEW_SPREAD / 255;

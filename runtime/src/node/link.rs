@@ -6,6 +6,7 @@ use super::log::{Logs, Options, Whose};
 use crate::{Body, BoxError};
 use api::time::SignedDuration;
 use api::{Object, view};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use client::Clock;
 use futures::StreamExt;
@@ -34,13 +35,16 @@ const WAIT_MAX: Duration = Duration::from_secs(15);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Replaced when the node's certificate is renewed.
+pub type Tls = Arc<ArcSwap<rustls::ClientConfig>>;
+
 /// Where to dial, and as whom.
 #[derive(Clone)]
 pub struct Config {
     /// `HOST:PORT` of the API.
     pub server: String,
     /// Trusts the cluster's CA and carries the node's client certificate; must offer `http/1.1` alone, or no ALPN.
-    pub tls: Arc<rustls::ClientConfig>,
+    pub tls: Tls,
 }
 
 /// What is served.
@@ -100,7 +104,7 @@ async fn dial(config: &Config, node: &str) -> Result<hyper::upgrade::Upgraded, B
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
     let stream = TcpStream::connect(&config.server).await?;
     stream.set_nodelay(true)?;
-    let stream = tokio_rustls::TlsConnector::from(Arc::clone(&config.tls)).connect(name, stream).await?;
+    let stream = tokio_rustls::TlsConnector::from(config.tls.load_full()).connect(name, stream).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
     let request = Request::builder()

@@ -6,6 +6,7 @@ use crate::node::events::Recorder;
 use crate::node::ips::Ips;
 use crate::node::log::Logs;
 use crate::node::sources::{Reader, Sources};
+use crate::node::tokens::Tokens;
 use crate::node::{Config, Error, link};
 use api::time::Timestamp;
 use api::{Object, Tree, object, view};
@@ -31,8 +32,7 @@ pub(super) struct Shared {
     pub(super) cidr: watch::Sender<Option<String>>,
     /// What pods referred to when they were prepared, for the first start of their containers.
     pub(super) prepared: Mutex<HashMap<Uid, Sources>>,
-    /// Service account tokens by pod and path, with the time to get a new one.
-    pub(super) tokens: Mutex<HashMap<(Uid, String), (String, Timestamp)>>,
+    pub(super) tokens: Tokens,
     addresses: Mutex<Addresses>,
     /// The newest version of each pod that the API told.
     objects: Arc<Mutex<BTreeMap<Uid, Known>>>,
@@ -83,11 +83,11 @@ impl Shared {
         let shared = Shared {
             logs: Logs::new(config.data_dir.join("logs"), config.clock.clone()),
             events: Recorder::start(Arc::clone(&config.cluster), config.clock.clone(), config.name.clone()),
+            tokens: Tokens::new(Arc::clone(&config.cluster), config.clock.clone(), disk.clone(), &known),
             sources: Reader::new(Arc::clone(&config.cluster), disk.clone(), known),
             writes: Semaphore::new(WRITES_MAX),
             cidr: watch::Sender::new(cidr),
             prepared: Mutex::default(),
-            tokens: Mutex::default(),
             addresses: Mutex::new(addresses),
             objects: Arc::new(Mutex::new(objects)),
             disk,
@@ -170,7 +170,7 @@ impl Shared {
     pub(super) fn forget_unseen(&self, uid: &str) {
         self.objects.lock().remove(uid);
         self.prepared.lock().remove(uid);
-        self.tokens.lock().retain(|(of, _), _| &**of != uid);
+        self.tokens.forget(uid);
         let mut addresses = self.addresses.lock();
         if let (Some(ip), Some(free)) = (addresses.of.remove(uid), addresses.free.as_mut()) {
             free.give_back(ip);

@@ -7,24 +7,17 @@ use crate::node::log::Whose;
 use crate::node::pod::{Event, ProbeKind, Slot, StartFailure};
 use crate::node::sources::Sources;
 use crate::node::traffic::Router;
-use crate::node::volumes::{self, Tokens};
+use crate::node::volumes;
 use crate::node::{HttpHandler, Image, Pull, PullError, PullPolicy, Start, Started, probe};
 use api::quantity::Quantity;
-use api::resource::SERVICE_ACCOUNTS;
 use api::time::{SignedDuration, Timestamp};
 use api::view;
-use client::{Target, WriteOptions};
-use serde::Deserialize;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// How long a service account's token lives where the pod does not say.
-const TOKEN_SECONDS: i64 = 3607;
 
 /// One effect's surroundings.
 pub(super) struct Job {
@@ -112,7 +105,7 @@ async fn write_volumes(job: &Job, ip: IpAddr) -> Result<Sources, String> {
     if job.pod.spec.volumes.is_empty() {
         return Ok(sources);
     }
-    let tokens = tokens(job).await?;
+    let tokens = job.shared.tokens.of(&job.pod).await?;
     let dir = job.shared.pod_dir(&job.uid).join("volumes");
     let mut writes = Vec::new();
     for volume in &job.pod.spec.volumes {
@@ -130,54 +123,6 @@ async fn write_volumes(job: &Job, ip: IpAddr) -> Result<Sources, String> {
     });
     written.await.map_err(|error| error.to_string())??;
     Ok(sources)
-}
-
-/// The service account tokens that the pod's volumes want, asked for anew at four fifths of their life.
-async fn tokens(job: &Job) -> Result<Tokens, String> {
-    #[derive(Deserialize)]
-    struct Answer {
-        status: AnswerStatus,
-    }
-    #[derive(Deserialize)]
-    struct AnswerStatus {
-        token: String,
-    }
-    let mut tokens = BTreeMap::new();
-    let parts = job.pod.spec.volumes.iter().filter_map(|volume| volume.projected.as_ref());
-    for wanted in parts.flat_map(|one| &one.sources).filter_map(|one| one.service_account_token.as_ref()) {
-        let key = (Arc::clone(&job.uid), wanted.path.clone());
-        let now = job.shared.now();
-        let have = job.shared.tokens.lock().get(&key).cloned();
-        if let Some((token, _)) = have.as_ref().filter(|(_, until)| now < *until) {
-            tokens.insert(wanted.path.clone(), token.clone());
-            continue;
-        }
-        let seconds = wanted.expiration_seconds.unwrap_or(TOKEN_SECONDS);
-        let audiences: Vec<&str> = Some(wanted.audience.as_str()).filter(|one| !one.is_empty()).into_iter().collect();
-        let meta = &job.pod.metadata;
-        let request = json!({
-            "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-            "spec": { "audiences": audiences, "expirationSeconds": seconds,
-                "boundObjectRef": { "kind": "Pod", "apiVersion": "v1", "name": meta.name, "uid": meta.uid } },
-        });
-        let account = Some(job.pod.spec.service_account_name.as_str()).filter(|name| !name.is_empty());
-        let target = Target::namespaced(&SERVICE_ACCOUNTS, &meta.namespace, account.unwrap_or("default"));
-        let answer = job.shared.config.cluster.create(target.subresource("token"), request, WriteOptions::default());
-        let token = match answer.await {
-            Ok(object) => object.read::<Answer>().map_err(|error| error.to_string())?.status.token,
-            // An old token is better than none while the API is away.
-            Err(client::Error::Unreachable(_) | client::Error::Unknown(_)) if have.is_some() => continue_with(have),
-            Err(error) => return Err(format!("failed to fetch token: {error}")),
-        };
-        let until = now + SignedDuration::from_secs(seconds * 4 / 5);
-        job.shared.tokens.lock().insert(key, (token.clone(), until));
-        tokens.insert(wanted.path.clone(), token);
-    }
-    Ok(tokens)
-}
-
-fn continue_with(have: Option<(String, Timestamp)>) -> String {
-    have.map(|(token, _)| token).unwrap_or_default()
 }
 
 pub(super) async fn pull(job: Job, slot: Slot) {
