@@ -390,8 +390,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|found| Duration::try_from(found).ok());
-    parsed.ok_or_else(|| "not a time as in 1h30m, 40s or 500ms".to_owned())
+    api::time::duration(text).ok_or_else(|| "not a time as in 1h30m, 40s or 500ms".to_owned())
 }
 
 /// Parses; on wrong usage the process says so and ends with status 2.

@@ -123,11 +123,16 @@ impl Pods for Attached {
 fn networks(network: &Network) -> Networks {
     let network = network.clone();
     Arc::new(move |caller: node::Caller| {
-        let (network, caller) = (network.clone(), Caller { namespace: caller.namespace, ip: caller.ip });
+        let caller = Caller { namespace: caller.namespace, ip: caller.ip };
+        let (sender, resolver) = ((network.clone(), caller.clone()), (network.clone(), caller));
         runtime::engine::Network {
             send: Arc::new(move |request| {
-                let (network, caller) = (network.clone(), caller.clone());
+                let (network, caller) = sender.clone();
                 async move { network.serve_guest(&caller, request).await }.boxed()
+            }),
+            look_up: Arc::new(move |name| {
+                let (network, caller) = resolver.clone();
+                async move { network.look_up(&caller, &name).await }.boxed()
             }),
         }
     })

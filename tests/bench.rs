@@ -6,12 +6,16 @@
     reason = "a measurement prints what it measured, by the real clock"
 )]
 
+#[path = "e2e/connection.rs"]
+mod connection;
 #[path = "bench/first.rs"]
 mod first;
 #[path = "bench/load.rs"]
 mod load;
 #[path = "bench/machine.rs"]
 mod machine;
+#[path = "bench/neighbours.rs"]
+mod neighbours;
 #[path = "bench/peers.rs"]
 mod peers;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use the rest")]
@@ -38,6 +42,7 @@ fn measure() {
     row("resident, idle", &format!("{:.1} MB", machine::resident(server.process.id()) as f64 / 1e6));
     server.ok("coracle", &["apply", "--wait", "-f", "examples/hello/hello.yaml"]);
     peers::hello(&server);
+    neighbours::notice(&server);
     first::answers(&server);
     scale::out(&server, first::PODS);
 }

@@ -6,6 +6,10 @@ mod bad_input;
 mod cluster;
 #[path = "e2e/commands.rs"]
 mod commands;
+#[path = "e2e/connection.rs"]
+mod connection;
+#[path = "e2e/guests.rs"]
+mod guests;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/nodes.rs"]

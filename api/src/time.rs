@@ -1,6 +1,7 @@
 //! Times as Kubernetes writes them. Nothing here reads a clock: the time comes from the caller.
 
 pub use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
 
 /// RFC 3339 in UTC with whole seconds: `metav1.Time`.
 #[must_use]
@@ -18,6 +19,13 @@ pub fn micros(at: Timestamp) -> String {
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok()
+}
+
+/// A length of time as in Go's flags and `metav1.Duration`: `1h30m`, `40s`, `500ms`. `None` if it is none, or negative.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let parsed: SignedDuration = text.parse().ok()?;
+    Duration::try_from(parsed).ok()
 }
 
 /// How long ago, as kubectl's age column prints it (apimachinery `duration.HumanDuration`): `5s`, `3m20s`, `2d4h`.
@@ -53,6 +61,15 @@ mod tests {
         assert_eq!(seconds(at), "2026-01-02T02:04:05Z");
         assert_eq!(micros(at), "2026-01-02T02:04:05.678901Z");
         assert_eq!(parse("yesterday"), None);
+    }
+
+    #[test]
+    fn lengths() {
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        for wrong in ["", "h", "2w", "-1h", "soon", "5"] {
+            assert_eq!(duration(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

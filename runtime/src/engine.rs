@@ -12,11 +12,12 @@ mod command;
 mod compile;
 mod guest;
 mod http;
+mod names;
 mod ticker;
 mod work;
 
 pub use compile::CompileError;
-pub use guest::{LogSink, Network, Preopen, Sender};
+pub use guest::{LogSink, Network, Preopen, Resolver, Sender};
 
 use crate::{Body, BoxError};
 use ::http::{Request, Response};

@@ -115,6 +115,8 @@ pub struct Start {
     pub mounts: Vec<Mount>,
     pub memory_bytes_max: Option<u64>,
     pub cpu_millis: Option<u32>,
+    /// Until the answer to a request begins; `None`: the engine's own.
+    pub request_timeout: Option<Duration>,
     pub stdout: LogWriter,
     pub stderr: LogWriter,
 }

@@ -1,20 +1,16 @@
 //! From the POST of a pod to the first 200 through its Service.
 
-use crate::load::Connection;
+use crate::connection::Connection;
+use crate::load::percentile;
 use crate::process::{Server, eventually};
 use crate::row;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How many pods are made, one after the other.
 pub(crate) const PODS: usize = 200;
-
-fn percentile(sorted: &[Duration], part: usize) -> f64 {
-    let index = (sorted.len() * part / 100).min(sorted.len() - 1);
-    sorted[index].as_secs_f64() * 1000.0
-}
 
 pub(crate) fn answers(server: &Server) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -48,6 +44,7 @@ pub(crate) fn answers(server: &Server) {
         times.push(began.elapsed());
     }
     times.sort();
-    let text = format!("p50 {:.1} ms, p99 {:.1} ms", percentile(&times, 50), percentile(&times, 99));
+    let ms = |part| percentile(&times, part).as_secs_f64() * 1000.0;
+    let text = format!("p50 {:.1} ms, p99 {:.1} ms", ms(50), ms(99));
     row("POST of a pod to the first 200 through its Service (200 times)", &text);
 }

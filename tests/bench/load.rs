@@ -1,17 +1,13 @@
 //! Requests over keep-alive connections, and what the process under load pays for them.
 
+use crate::connection::Connection;
 use crate::process::eventually;
 use crate::{machine, row};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 16;
 const LOAD: Duration = Duration::from_secs(5);
-
-/// One keep-alive connection to a port of this machine.
-pub(crate) struct Connection(TcpStream);
 
 /// What a load did.
 #[derive(Clone, Copy)]
@@ -22,38 +18,18 @@ pub(crate) struct Done {
     pub(crate) work: f64,
 }
 
-// === impl Connection ===
-
-impl Connection {
-    pub(crate) fn open(port: u16) -> Connection {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the port listens");
-        stream.set_nodelay(true).expect("a socket option");
-        Connection(stream)
-    }
-
-    /// The status of one GET.
-    pub(crate) fn get(&mut self) -> u16 {
-        self.0.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n").expect("it takes the request");
-        let mut buffer = [0; 4096];
-        let mut text = Vec::new();
-        loop {
-            let count = self.0.read(&mut buffer).expect("it answers");
-            assert!(count > 0, "the connection ended");
-            text.extend_from_slice(&buffer[..count]);
-            if is_whole(&text) {
-                let status = std::str::from_utf8(&text[9..12]).expect("a status line");
-                return status.parse().expect("a number");
-            }
-        }
-    }
+/// Times of answers.
+pub(crate) struct Latency {
+    count: usize,
+    p50: Duration,
+    p99: Duration,
 }
 
-/// Whether a response is there to its end, by its length or its last chunk.
-fn is_whole(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-    length.map_or_else(|| body.ends_with("0\r\n\r\n"), |length| body.len() >= length)
+impl std::fmt::Display for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        write!(f, "p50 {:.2} ms, p99 {:.2} ms of {}", ms(self.p50), ms(self.p99), self.count)
+    }
 }
 
 /// As many requests as the clients get answered, to what process `pid` serves on `port`.
@@ -76,6 +52,33 @@ pub(crate) fn run(pid: u32, port: u16) -> Done {
     });
     let (count, seconds) = (done.load(Ordering::Relaxed) as f64, began.elapsed().as_secs_f64());
     Done { rate: count / seconds, work: count / (machine::cpu(pid) - before) }
+}
+
+/// How long answers take while some clients ask without a pause.
+pub(crate) fn latency(port: u16, clients: usize, time: Duration) -> Latency {
+    let began = Instant::now();
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let asking = |_| {
+            scope.spawn(move || {
+                let (mut connection, mut times) = (Connection::open(port), Vec::new());
+                while began.elapsed() < time {
+                    let asked = Instant::now();
+                    assert_eq!(connection.get(), 200);
+                    times.push(asked.elapsed());
+                }
+                times
+            })
+        };
+        let all: Vec<_> = (0..clients).map(asking).collect();
+        all.into_iter().flat_map(|one| one.join().expect("it asked")).collect()
+    });
+    times.sort();
+    Latency { count: times.len(), p50: percentile(&times, 50), p99: percentile(&times, 99) }
+}
+
+/// The time that so many of a hundred stay below.
+pub(crate) fn percentile(sorted: &[Duration], part: usize) -> Duration {
+    sorted[(sorted.len() * part / 100).min(sorted.len() - 1)]
 }
 
 /// The round with the middle of the work.

@@ -1,8 +1,10 @@
 //! One process: the whole path, and what survives a SIGKILL.
 
+use crate::connection::Connection;
 use crate::process::{Process, Server, eventually, get};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -74,4 +76,51 @@ fn after_a_sigkill_everything_acknowledged_is_there_and_the_pods_run_again() {
     assert_eq!(server.ok("coracle", &["get", "service", "hello", "-o", "name"]), name);
     eventually("the Service answers again", || get(HERE, port, "/").filter(|(status, _)| *status == 200));
     assert_eq!(server.process.terminate(), Some(0));
+}
+
+/// Asks again and again, on kept and on new connections, until `done`; how many answers came. Each must be a 200.
+fn ask_without_a_pause(port: u16, done: &AtomicBool) -> usize {
+    let mut kept = Connection::open(port);
+    let mut answers = 0;
+    while !done.load(Ordering::Relaxed) {
+        let (status, text) = get(HERE, port, "/").expect("a new connection is answered");
+        assert_eq!(status, 200, "{text}");
+        assert_eq!(kept.get(), 200);
+        answers += 2;
+    }
+    answers
+}
+
+#[test]
+fn a_new_version_more_pods_fewer_pods_and_deleted_pods_fail_no_request() {
+    let server = Server::up();
+    server.push("hello", "hello:v2");
+    let port = hello(&server);
+    let yaml = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hello/hello.yaml"))
+        .expect("it is there");
+    let roll_out = |from: &str, to: &str| {
+        let file = server.process.folder.join("hello.yaml");
+        std::fs::write(&file, yaml.replace(from, to)).expect("written");
+        server.ok("coracle", &["apply", "--wait", "-f", file.to_str().expect("utf-8")]);
+    };
+    eventually("the first answer", || get(HERE, port, "/").filter(|(status, _)| *status == 200));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| ask_without_a_pause(port, &done))).collect();
+        roll_out("hello:v1", "hello:v2");
+        roll_out("replicas: 3", "replicas: 12");
+        roll_out("replicas: 3", "replicas: 2");
+        let pods = || server.ok("coracle", &["get", "pods", "-l", "app=hello", "-o", "name"]);
+        let left = eventually("the end of the other ten", || Some(pods()).filter(|pods| pods.lines().count() == 2));
+        for pod in left.lines() {
+            server.ok("coracle", &["delete", "pod", pod.trim_start_matches("pod/")]);
+        }
+        eventually("two that are new", || {
+            let now = pods();
+            (now.lines().count() == 2 && left.lines().all(|pod| !now.contains(pod))).then_some(())
+        });
+        done.store(true, Ordering::Relaxed);
+        let answers: usize = clients.into_iter().map(|client| client.join().expect("no request failed")).sum();
+        assert!(answers > 0);
+    });
 }

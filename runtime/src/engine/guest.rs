@@ -7,6 +7,7 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,10 +41,14 @@ pub trait LogSink: Send + Sync {
 /// Sends a guest's outgoing requests; knows who the guest is.
 pub type Sender = dyn Fn(Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> + Send + Sync;
 
+/// What a name stands for, where the guest is; the error says why it stands for nothing.
+pub type Resolver = dyn Fn(String) -> BoxFuture<'static, Result<Vec<IpAddr>, String>> + Send + Sync;
+
 /// The way out of a guest.
 #[derive(Clone)]
 pub struct Network {
     pub send: Arc<Sender>,
+    pub look_up: Arc<Resolver>,
 }
 
 /// A folder of the host that a guest may open.
@@ -99,6 +104,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    super::names::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -148,6 +154,17 @@ impl Guests {
 }
 
 // === impl State ===
+
+impl State {
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// Asks what a name stands for.
+    pub(super) fn look_up(&self, name: String) -> BoxFuture<'static, Result<Vec<IpAddr>, String>> {
+        (self.hooks.network.look_up)(name)
+    }
+}
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {

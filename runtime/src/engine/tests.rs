@@ -32,7 +32,10 @@ fn config(output: &Arc<Kept>) -> InstanceConfig {
         requests_max: 64,
         stdout: output.clone(),
         stderr: output.clone(),
-        network: Network { send: Arc::new(|_| Box::pin(async { Err("no network in this test".into()) })) },
+        network: Network {
+            send: Arc::new(|_| Box::pin(async { Err("no network in this test".into()) })),
+            look_up: Arc::new(|_| Box::pin(async { Err("no names in this test".into()) })),
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How long a guest may take until its response begins.
+/// How long a guest may take until its response begins, where its pod does not say.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 /// Requests that run in one container at a time; more wait.
 const REQUESTS_MAX: usize = 256;
@@ -97,7 +97,7 @@ impl Wasm {
             env: start.env,
             preopens: start.mounts.into_iter().map(preopen).collect(),
             memory_max: start.memory_bytes_max,
-            request_deadline: REQUEST_DEADLINE,
+            request_deadline: start.request_timeout.unwrap_or(REQUEST_DEADLINE),
             requests_max: REQUESTS_MAX,
             stdout: Arc::new(Sink(start.stdout)),
             stderr: Arc::new(Sink(start.stderr)),

@@ -419,8 +419,10 @@ async fn a_wasm_guest_runs_to_its_end() {
             (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
     );
     images.add("hi:v1", module.unwrap().into()).await.unwrap();
-    let send: Arc<crate::engine::Sender> = Arc::new(|_| Box::pin(async { Err("no network in this test".into()) }));
-    let networks: crate::node::Networks = Arc::new(move |_| crate::engine::Network { send: Arc::clone(&send) });
+    let networks: crate::node::Networks = Arc::new(|_| crate::engine::Network {
+        send: Arc::new(|_| Box::pin(async { Err("no network in this test".into()) })),
+        look_up: Arc::new(|_| Box::pin(async { Err("no names in this test".into()) })),
+    });
     let sandbox = crate::node::Wasm::new(engine, images, networks);
     let node = Node::with(&memory, &dir.path().join("node"), Arc::new(sandbox));
     let mut pod =

@@ -10,7 +10,7 @@ use crate::node::traffic::Router;
 use crate::node::volumes;
 use crate::node::{HttpHandler, Image, Pull, PullError, PullPolicy, Start, Started, probe};
 use api::quantity::Quantity;
-use api::time::{SignedDuration, Timestamp};
+use api::time::{self, SignedDuration, Timestamp};
 use api::view;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,6 +18,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// A pod's own limit for its answers.
+const REQUEST_TIMEOUT: &str = "coracle.dev/request-timeout";
 
 /// One effect's surroundings.
 pub(super) struct Job {
@@ -186,6 +189,7 @@ async fn start_container(job: &Job, slot: Slot, run: u32, image: Image) -> Resul
     })?;
     let dir = job.shared.pod_dir(&job.uid).join("volumes");
     let mounts = volumes::mounts(&dir, &job.pod, spec).map_err(StartFailure::Config)?;
+    let request_timeout = request_timeout(&job.pod).map_err(StartFailure::Config)?;
     let limit = |name: &str| spec.resources.limits.get(name).and_then(|text| Quantity::parse(text).ok());
     let logs = job.shared.logs.create(job.whose(slot), run);
     let logs = logs.map_err(|error| StartFailure::Run(format!("the container's log cannot be opened: {error}")))?;
@@ -205,11 +209,20 @@ async fn start_container(job: &Job, slot: Slot, run: u32, image: Image) -> Resul
         mounts,
         memory_bytes_max: limit("memory").and_then(|limit| u64::try_from(limit.value()).ok()),
         cpu_millis: limit("cpu").and_then(|limit| u32::try_from(limit.milli()).ok()),
+        request_timeout,
         stdout: logs.0.clone(),
         stderr: logs.1.clone(),
     };
     let started = job.shared.config.sandbox.start(start).await.map_err(StartFailure::Run)?;
     Ok((started, logs))
+}
+
+/// How long the pod's guests may take until an answer begins, where the pod says it.
+fn request_timeout(pod: &view::Pod) -> Result<Option<Duration>, String> {
+    let Some(text) = pod.metadata.annotations.get(REQUEST_TIMEOUT) else { return Ok(None) };
+    let timeout = time::duration(text).filter(|timeout| !timeout.is_zero());
+    let wrong = || format!("the annotation {REQUEST_TIMEOUT} is {text:?}, which is not a time as in 30s or 1m30s");
+    timeout.map(Some).ok_or_else(wrong)
 }
 
 pub(super) async fn probe(job: Job, slot: Slot, run: u32, kind: ProbeKind) {
