@@ -95,9 +95,9 @@ async fn run(
 impl Follower {
     fn new() -> Follower {
         Follower {
-            services: Cache::new(|object| object.read().ok()),
-            slices: Cache::new(|object| object.read().ok()),
-            nodes: Cache::new(|object| object.read().ok()),
+            services: Cache::new(|object| object.view().ok()),
+            slices: Cache::new(|object| object.view().ok()),
+            nodes: Cache::new(|object| object.view().ok()),
             inputs: Inputs::default(),
         }
     }

@@ -8,17 +8,24 @@ pub mod edit;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::any::Any;
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// An object as a tree of JSON values, in the key order it was read in. Only `api` indexes one by key.
 pub type Tree = serde_json::Value;
 
 /// One version of one object: immutable, shared by everybody who looks at it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Object {
     head: Head,
     json: Bytes,
+    view: SharedView,
 }
+
+/// The view that was parsed last, for as long as somebody holds it.
+#[derive(Debug)]
+struct SharedView(Mutex<Weak<dyn Any + Send + Sync>>);
 
 /// The fields of an object that indexes, selectors, caches and logs read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +77,7 @@ impl Object {
     pub fn from_json(json: Bytes) -> Result<Object, Malformed> {
         let wire: WireObject<'_> = serde_json::from_slice(&json)?;
         let head = wire.into_head();
-        Ok(Object { head, json })
+        Ok(Object { head, json, view: SharedView::default() })
     }
 
     /// Encodes a tree. Key order is kept: callers pass canonical trees.
@@ -120,9 +127,32 @@ impl Object {
         serde_json::from_slice(&self.json).expect("the head was parsed from the same bytes")
     }
 
+    /// A view that all who ask for this type share: parsed once, however many caches hold it.
+    ///
+    /// # Errors
+    /// As of [`Object::read`].
+    pub fn view<V: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<V>, Malformed> {
+        let known = self.view.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(known) = known.and_then(|known| known.downcast().ok()) {
+            return Ok(known);
+        }
+        let view: Arc<V> = Arc::new(self.read()?);
+        let shared: Arc<dyn Any + Send + Sync> = view.clone();
+        *self.view.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&shared);
+        Ok(view)
+    }
+
     /// Parses a narrow view straight from the bytes; fields that the view does not name are skipped.
     pub fn read<'a, V: Deserialize<'a>>(&'a self) -> Result<V, Malformed> {
         Ok(serde_json::from_slice(&self.json)?)
+    }
+}
+
+// === impl SharedView ===
+
+impl Default for SharedView {
+    fn default() -> SharedView {
+        SharedView(Mutex::new(Weak::<()>::new()))
     }
 }
 

@@ -14,11 +14,12 @@ pub struct Key {
     pub name: Box<str>,
 }
 
-/// The objects of one resource (or of one selection of it), each with a value parsed from it once.
+/// The objects of one resource (or of one selection of it), each with a value parsed from it once. Views are best
+/// shared with other caches, see [`Object::view`].
 #[derive(Debug)]
 pub struct Cache<V> {
     entries: BTreeMap<Key, Entry<V>>,
-    parse: fn(&Object) -> Option<V>,
+    parse: fn(&Object) -> Option<Arc<V>>,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl std::fmt::Display for Key {
 impl<V> Cache<V> {
     /// `parse` makes the value of an object; an object without a value is not kept.
     #[must_use]
-    pub fn new(parse: fn(&Object) -> Option<V>) -> Cache<V> {
+    pub fn new(parse: fn(&Object) -> Option<Arc<V>>) -> Cache<V> {
         Cache { entries: BTreeMap::new(), parse }
     }
 
@@ -124,7 +125,6 @@ impl<V> Cache<V> {
             return None;
         }
         let Some(value) = (self.parse)(object) else { return self.remove(&key) };
-        let value = Arc::new(value);
         let entry = Entry { object: Arc::clone(object), value: Arc::clone(&value) };
         let old = self.entries.insert(key.clone(), entry).map(|entry| entry.value);
         Some(Change { key, old, new: Some(value) })
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_list_after_a_gap_tells_what_is_new_and_what_is_gone() {
-        let mut cache = Cache::new(|object| Some(object.revision()));
+        let mut cache = Cache::new(|object| Some(Arc::new(object.revision())));
         assert_eq!(cache.replace(&[pod("a", 1), pod("b", 2)]).len(), 2);
         assert!(cache.apply(&Event::Modified(pod("a", 1))).is_none(), "already seen");
         let change = cache.apply(&Event::Modified(pod("a", 3))).unwrap();

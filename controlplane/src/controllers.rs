@@ -83,7 +83,7 @@ pub(crate) struct Watched<V> {
 }
 
 impl<V> Watched<V> {
-    pub(crate) fn new(cluster: &Handle, resource: &Resource, parse: fn(&Object) -> Option<V>) -> Watched<V> {
+    pub(crate) fn new(cluster: &Handle, resource: &Resource, parse: fn(&Object) -> Option<Arc<V>>) -> Watched<V> {
         let told = follow(cluster.clone(), follow::Selection::all(resource.clone()));
         Watched { cache: Cache::new(parse), told, written: Vec::new(), is_synced: false }
     }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_others_wrote_is_not_lost_in_the_answer_to_an_own_write() {
         let (tell, told) = mpsc::channel(8);
-        let parse = |object: &Object| object.read::<api::view::ReplicaSet>().ok();
+        let parse = |object: &Object| object.view::<api::view::ReplicaSet>().ok();
         let mut sets = Watched { cache: Cache::new(parse), told, written: Vec::new(), is_synced: true };
         let replicas = |changes: Vec<Change<api::view::ReplicaSet>>| {
             changes.iter().map(|change| change.new.as_ref().and_then(|set| set.spec.replicas)).collect::<Vec<_>>()

@@ -14,6 +14,7 @@ mod filter;
 mod keys;
 mod local;
 mod memory;
+mod node_authorizer;
 mod pods;
 mod prepare;
 mod rbac;
@@ -160,7 +161,7 @@ impl Registry {
                 "AlwaysDeny" => return Decision::deny("Everything is forbidden."),
                 "Node" => {
                     if let Some(reason) =
-                        user.as_node().and_then(|node| rbac::node_allows(&self.0.memory, node, attributes))
+                        user.as_node().and_then(|node| node_authorizer::allows(&self.0.memory, node, attributes))
                     {
                         return Decision::allow(reason);
                     }

@@ -45,8 +45,8 @@ struct Bound {
 /// Places pods until `stop`.
 pub async fn run(cluster: Handle, clock: Clock, stop: CancellationToken) {
     let mut scheduler = Scheduler {
-        pods: Watched::new(&cluster, &PODS, |object| object.read().ok()),
-        nodes: Watched::new(&cluster, &NODES, |object| object.read().ok()),
+        pods: Watched::new(&cluster, &PODS, |object| object.view().ok()),
+        nodes: Watched::new(&cluster, &NODES, |object| object.view().ok()),
         waiting: BTreeSet::new(),
         stuck: HashMap::new(),
         snapshot: Snapshot::default(),

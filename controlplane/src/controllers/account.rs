@@ -6,6 +6,7 @@ use api::view::Owned;
 use api::{Resource, Tree};
 use client::{Error, Key, Queue, Target, WriteOptions};
 use serde_json::json;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 const ACCOUNT: &str = "default";
@@ -13,10 +14,11 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 
 pub(super) async fn run(config: Config) {
     let cluster = &config.cluster;
-    let mut namespaces: Watched<Owned> = Watched::new(cluster, &NAMESPACES, |object| object.read().ok());
+    let mut namespaces: Watched<Owned> = Watched::new(cluster, &NAMESPACES, |object| object.view().ok());
     let mut accounts: Watched<()> =
-        Watched::new(cluster, &SERVICE_ACCOUNTS, |object| (object.name() == ACCOUNT).then_some(()));
-    let mut maps: Watched<()> = Watched::new(cluster, &CONFIG_MAPS, |object| (object.name() == ROOT_CA).then_some(()));
+        Watched::new(cluster, &SERVICE_ACCOUNTS, |object| (object.name() == ACCOUNT).then(Arc::default));
+    let mut maps: Watched<()> =
+        Watched::new(cluster, &CONFIG_MAPS, |object| (object.name() == ROOT_CA).then(Arc::default));
     let mut queue: Queue<Key> = Queue::new();
     loop {
         tokio::select! {

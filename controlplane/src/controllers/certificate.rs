@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use client::{Error, Key, Queue, Target, WriteOptions};
 use serde_json::json;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 const NODE_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -47,7 +48,7 @@ fn plan(request: &Tree) -> Step {
 }
 
 pub(super) async fn run(config: Config) {
-    let mut requests: Watched<Tree> = Watched::new(&config.cluster, &REQUESTS, |object| Some(object.tree()));
+    let mut requests: Watched<Tree> = Watched::new(&config.cluster, &REQUESTS, |object| Some(Arc::new(object.tree())));
     let mut queue: Queue<Key> = Queue::new();
     loop {
         tokio::select! {

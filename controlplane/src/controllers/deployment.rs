@@ -100,9 +100,9 @@ type Sets = Vec<(Key, Arc<ReplicaSet>)>;
 
 pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
-        deployments: Watched::new(&config.cluster, &DEPLOYMENTS, |object| object.read().ok()),
-        sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.read().ok()),
-        pods: Watched::new(&config.cluster, &PODS, running),
+        deployments: Watched::new(&config.cluster, &DEPLOYMENTS, |object| object.view().ok()),
+        sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.view().ok()),
+        pods: Watched::new(&config.cluster, &PODS, |object| running(object).map(Arc::new)),
         events,
         config,
     };

@@ -218,11 +218,11 @@ struct Controller {
 
 pub(super) async fn run(config: Config) {
     let mut controller = Controller {
-        services: Watched::new(&config.cluster, &SERVICES, |object| object.read().ok()),
-        pods: Watched::new(&config.cluster, &PODS, |object| object.read().ok()),
+        services: Watched::new(&config.cluster, &SERVICES, |object| object.view().ok()),
+        pods: Watched::new(&config.cluster, &PODS, |object| object.view().ok()),
         slices: Watched::new(&config.cluster, &ENDPOINT_SLICES, |object| {
             let mine = object.label(MANAGED_BY) == Some(MANAGER);
-            object.label(SERVICE_NAME).filter(|_| mine).map(str::to_owned)
+            object.label(SERVICE_NAME).filter(|_| mine).map(|name| Arc::new(name.to_owned()))
         }),
         config,
     };

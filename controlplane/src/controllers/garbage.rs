@@ -13,6 +13,7 @@ use futures::StreamExt;
 use graph::{FOREGROUND, Graph, Node, Step};
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -83,7 +84,8 @@ pub(super) async fn run(config: Config) {
 
 impl Collector {
     fn take(&mut self, News { resource, told }: &News) {
-        let cache = self.caches.entry(resource.clone()).or_insert_with(|| Cache::new(|object| Some(parse(object))));
+        let cache =
+            self.caches.entry(resource.clone()).or_insert_with(|| Cache::new(|object| Some(Arc::new(parse(object)))));
         let changes = match told {
             Followed::Listed(items) => {
                 self.waiting = self.waiting.saturating_sub(1);

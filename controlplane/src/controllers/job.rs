@@ -10,6 +10,7 @@ use api::time::{self, Timestamp};
 use api::view::{Owned, Pod};
 use client::{Error, Happened, Key, Queue, Recorder};
 use serde_json::json;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 static MAKER: Maker = Maker { resource: JOBS, api_version: "batch/v1", kind: "Job", component: "job-controller" };
@@ -108,7 +109,7 @@ struct Controller {
 
 pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
-        jobs: Watched::new(&config.cluster, &JOBS, |object| Some(object.tree())),
+        jobs: Watched::new(&config.cluster, &JOBS, |object| Some(Arc::new(object.tree()))),
         pods: Pods::new(&MAKER, &config.cluster, &events, |object| pods::parse(object, &MAKER)),
         events,
         config,

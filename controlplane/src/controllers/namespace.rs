@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(config: Config) {
-    let mut namespaces: Watched<Owned> = Watched::new(&config.cluster, &NAMESPACES, |object| object.read().ok());
+    let mut namespaces: Watched<Owned> = Watched::new(&config.cluster, &NAMESPACES, |object| object.view().ok());
     let mut queue: Queue<Key> = Queue::new();
     loop {
         tokio::select! {

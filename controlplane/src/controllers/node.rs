@@ -10,6 +10,7 @@ use client::{About, DeleteOptions, Error, Happened, Key, Recorder, Target};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const COMPONENT: &str = "node-controller";
@@ -95,9 +96,9 @@ struct Controller {
 
 pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
-        nodes: Watched::new(&config.cluster, &NODES, |object| object.read().ok()),
-        pods: Watched::new(&config.cluster, &PODS, |object| object.read().ok()),
-        leases: Watched::new(&config.cluster, &LEASES, renewed),
+        nodes: Watched::new(&config.cluster, &NODES, |object| object.view().ok()),
+        pods: Watched::new(&config.cluster, &PODS, |object| object.view().ok()),
+        leases: Watched::new(&config.cluster, &LEASES, |object| renewed(object).map(Arc::new)),
         heard: HashMap::new(),
         started: config.clock.now(),
         registered: BTreeSet::new(),

@@ -45,7 +45,7 @@ impl Pods {
         maker: &'static Maker,
         cluster: &Handle,
         events: &Recorder,
-        parse: fn(&Object) -> Option<Pod>,
+        parse: fn(&Object) -> Option<Arc<Pod>>,
     ) -> Pods {
         Pods {
             watched: Watched::new(cluster, &PODS, parse),
@@ -232,9 +232,9 @@ impl Index {
 }
 
 /// Leaves out the pods of other kinds of owners, so that each controller keeps only its own.
-pub(super) fn parse(object: &Object, maker: &Maker) -> Option<Pod> {
+pub(super) fn parse(object: &Object, maker: &Maker) -> Option<Arc<Pod>> {
     let is_ours = object.head().controller().is_none_or(|owner| maker.is(owner));
-    is_ours.then(|| object.read().ok()).flatten()
+    is_ours.then(|| object.view().ok()).flatten()
 }
 
 fn is_of(pod: &Pod, uid: &str) -> bool {

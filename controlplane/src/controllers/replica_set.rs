@@ -98,7 +98,7 @@ struct Controller {
 
 pub(super) async fn run(config: Config, events: Recorder) {
     let mut controller = Controller {
-        sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.read().ok()),
+        sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.view().ok()),
         pods: Pods::new(&MAKER, &config.cluster, &events, |object| pods::parse(object, &MAKER)),
         config,
     };

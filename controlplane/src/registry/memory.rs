@@ -23,6 +23,8 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 pub(super) const SHOWN_MAX: Duration = Duration::from_secs(30);
 /// Between two attempts to follow a store that is away.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often the history of collections that nobody writes to is looked at.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) struct Memory {
     shelves: RwLock<HashMap<Box<str>, Arc<Shelf>>>,
@@ -55,6 +57,7 @@ impl Memory {
         });
         memory.fill(all);
         tokio::spawn(follow(Arc::downgrade(&memory), Arc::clone(kv)));
+        tokio::spawn(forget(Arc::downgrade(&memory)));
         Ok(memory)
     }
 
@@ -160,6 +163,18 @@ impl Memory {
             self.shelf(&collection).apply(changes, all.revision, now);
         }
         self.advance(all.revision);
+    }
+}
+
+/// Lets the histories go that nobody may ask for any more, until the memory is dropped.
+async fn forget(memory: Weak<Memory>) {
+    loop {
+        tokio::time::sleep(FORGET_EVERY).await;
+        let Some(memory) = memory.upgrade() else { return };
+        let shelves: Vec<_> = memory.shelves.read().values().cloned().collect();
+        for shelf in shelves {
+            shelf.forget(memory.clock.now());
+        }
     }
 }
 

@@ -184,91 +184,6 @@ fn has(words: &[String], wanted: &str) -> bool {
     words.iter().any(|word| word == "*" || word == wanted)
 }
 
-/// What a node may do without any role (Kubernetes' node authorizer); the reason, if it may.
-pub(super) fn node_allows(memory: &Memory, node: &str, wanted: &Attributes<'_>) -> Option<String> {
-    let is_read = matches!(wanted.verb, "get" | "list" | "watch");
-    let is_write = matches!(wanted.verb, "create" | "update" | "patch");
-    let own = wanted.name == node;
-    let allowed = match (wanted.group, wanted.resource) {
-        ("", "nodes") => is_read || (is_write && (own || wanted.name.is_empty())) || (wanted.verb == "delete" && own),
-        ("", "services" | "namespaces")
-        | ("discovery.k8s.io", "endpointslices")
-        | ("node.k8s.io", "runtimeclasses") => is_read,
-        ("", "events") | ("events.k8s.io", "events") => is_write,
-        ("coordination.k8s.io", "leases") => wanted.namespace == "kube-node-lease" && (own || wanted.verb == "create"),
-        ("", "pods") if matches!(wanted.verb, "list" | "watch") => true,
-        ("", "pods") if wanted.verb == "create" => false,
-        ("", "pods") => {
-            let is_its_own = pods(memory, node).any(|pod| pod.is(wanted.namespace, wanted.name));
-            let deed = matches!(
-                (wanted.verb, wanted.subresource),
-                ("get" | "delete", "") | ("get" | "patch" | "update", "status")
-            );
-            is_its_own && deed
-        }
-        ("", "configmaps" | "secrets" | "serviceaccounts") => {
-            let verb = is_read || (wanted.verb == "create" && wanted.subresource == "token");
-            verb && !wanted.name.is_empty()
-                && pods(memory, node).any(|pod| pod.names(wanted.resource, wanted.namespace, wanted.name))
-        }
-        ("certificates.k8s.io", "certificatesigningrequests") => is_read || wanted.verb == "create",
-        ("authentication.k8s.io", "tokenreviews") | ("authorization.k8s.io", "subjectaccessreviews") => {
-            wanted.verb == "create"
-        }
-        ("coracle.dev", "nodes") => wanted.subresource == "link" && own,
-        _ => false,
-    };
-    allowed.then(|| format!("node {node:?} may"))
-}
-
-fn pods(memory: &Memory, node: &str) -> impl Iterator<Item = PodRefs> {
-    let (found, _) = memory.shelf("core/pods").on_node(node, || 0);
-    found.into_iter().map(|stored| PodRefs { tree: stored.object.tree() })
-}
-
-/// What one pod refers to.
-struct PodRefs {
-    tree: api::Tree,
-}
-
-impl PodRefs {
-    fn is(&self, namespace: &str, name: &str) -> bool {
-        use api::object::edit::text;
-        text(&self.tree, &["metadata", "namespace"]) == namespace && text(&self.tree, &["metadata", "name"]) == name
-    }
-
-    /// True if the pod's spec names the object anywhere that a kubelet would read it for.
-    fn names(&self, resource: &str, namespace: &str, name: &str) -> bool {
-        use api::object::edit::{at, text};
-        if text(&self.tree, &["metadata", "namespace"]) != namespace {
-            return false;
-        }
-        let Some(spec) = at(&self.tree, &["spec"]) else { return false };
-        match resource {
-            "serviceaccounts" => text(spec, &["serviceAccountName"]) == name,
-            "secrets" => refers(spec, &["secret", "secretRef", "secretKeyRef", "imagePullSecrets"], name),
-            _ => refers(spec, &["configMap", "configMapRef", "configMapKeyRef"], name),
-        }
-    }
-}
-
-/// Looks for `{name: …}` (or `secretName`) under one of the keys, at any depth.
-fn refers(tree: &api::Tree, keys: &[&str], name: &str) -> bool {
-    let is_named = |value: &api::Tree| {
-        let of = |key: &str| api::object::edit::text(value, &[key]) == name;
-        let in_list =
-            value.as_array().is_some_and(|all| all.iter().any(|one| api::object::edit::text(one, &["name"]) == name));
-        of("name") || of("secretName") || in_list
-    };
-    match tree {
-        api::Tree::Object(map) => map
-            .iter()
-            .any(|(key, value)| (keys.contains(&key.as_str()) && is_named(value)) || refers(value, keys, name)),
-        api::Tree::Array(list) => list.iter().any(|value| refers(value, keys, name)),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,16 +208,5 @@ mod tests {
         let path = rule(serde_json::json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*"]}));
         assert!(path.allows(&Attributes { verb: "get", path: Some("/api/v1"), ..Attributes::default() }));
         assert!(!path.allows(&Attributes { verb: "get", path: Some("/metrics"), ..Attributes::default() }));
-    }
-
-    #[test]
-    fn references_are_found_at_any_depth() {
-        let spec = serde_json::json!({"volumes": [{"projected": {"sources": [{"secret": {"name": "s"}}]}}],
-            "containers": [{"envFrom": [{"configMapRef": {"name": "c"}}]}], "imagePullSecrets": [{"name": "p"}]});
-        let secrets = ["secret", "secretRef", "secretKeyRef", "imagePullSecrets"];
-        assert!(refers(&spec, &secrets, "s"));
-        assert!(refers(&spec, &secrets, "p"));
-        assert!(!refers(&spec, &secrets, "c"));
-        assert!(refers(&spec, &["configMapRef"], "c"));
     }
 }

@@ -5,6 +5,7 @@
 //! `Expired` once the history has passed it by. Written by the memory's one task alone.
 
 use super::encoded;
+use super::node_authorizer::References;
 use api::Object;
 use api::time::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
@@ -19,7 +20,7 @@ const HISTORY: SignedDuration = SignedDuration::from_mins(5);
 /// Events of one collection that are kept at most, however young.
 const HISTORY_MAX: usize = 100_000;
 /// The one collection whose hot fields are kept beside the object.
-const PODS: &str = "core/pods";
+pub(super) const PODS: &str = "core/pods";
 
 pub(super) struct Shelf {
     state: RwLock<State>,
@@ -51,6 +52,8 @@ pub(super) struct Stored {
     pub(super) node: Box<str>,
     /// `status.phase` of a pod; empty otherwise.
     pub(super) phase: Box<str>,
+    /// Of a pod, once a node has asked for what its pods refer to.
+    references: OnceLock<Arc<References>>,
 }
 
 /// One change, as watches read it.
@@ -140,6 +143,11 @@ impl Shelf {
                 }
             }
         }
+    }
+
+    /// Lets go of what is too old to be asked for.
+    pub(super) fn forget(&self, now: Timestamp) {
+        self.state.write().forget(now);
     }
 
     /// Fills the shelf at the start: no history.
@@ -234,7 +242,11 @@ impl State {
                     return None;
                 }
                 let new = Arc::new(Stored::new(object, is_hot));
-                (self.put(change.place, Arc::clone(&new)), Some(new))
+                let old = self.put(change.place, Arc::clone(&new));
+                if let Some(old) = &old {
+                    new.inherit(old);
+                }
+                (old, Some(new))
             }
             None => (Some(self.take(&change.place)?), None),
         };
@@ -288,7 +300,20 @@ impl Stored {
     pub(super) fn new(object: Arc<Object>, is_hot: bool) -> Stored {
         let hot: Hot<'_> = if is_hot { object.read().unwrap_or_default() } else { Hot::default() };
         let (node, phase) = (Box::from(&*hot.spec.node_name), Box::from(&*hot.status.phase));
-        Stored { node, phase, object }
+        Stored { node, phase, object, references: OnceLock::new() }
+    }
+
+    /// What a pod refers to.
+    pub(super) fn references(&self) -> &References {
+        self.references.get_or_init(|| Arc::new(References::of(&self.object)))
+    }
+
+    /// A pod refers to the same all its life.
+    fn inherit(&self, old: &Stored) {
+        if let Some(references) = old.references.get().filter(|_| old.object.uid() == self.object.uid()) {
+            // Nobody has this version yet.
+            let _ = self.references.set(Arc::clone(references));
+        }
     }
 }
 

@@ -183,30 +183,32 @@ impl Agent {
     fn recall(&mut self) {
         for (object, pod) in std::mem::take(&mut self.recalled) {
             tracing::info!(pod = object.head().path(), "a pod is started from the local store");
-            self.begin(&object, pod);
+            self.begin(&object, Arc::new(pod));
         }
     }
 
     /// `known` is what this node last knew of a pod that it has not taken up yet.
     fn changed(&mut self, object: &Arc<Object>, known: Option<&view::Pod>) {
-        let pod: view::Pod = match object.read() {
+        let pod: Arc<view::Pod> = match object.view() {
             Ok(pod) => pod,
             Err(error) => return tracing::warn!(pod = object.head().path(), %error, "a pod cannot be read"),
         };
         let uid = Uid::from(object.uid());
         self.shared.remember(object, &pod);
         if self.entries.contains_key(&uid) {
-            return self.decide(&uid, Event::Changed(Arc::new(pod)));
+            return self.decide(&uid, Event::Changed(pod));
         }
         // This node knows better than the API what became of its own pods.
-        let status = known.map_or_else(|| pod.status.clone(), |known| known.status.clone());
-        self.begin(object, view::Pod { status, ..pod });
+        let pod = match known {
+            Some(known) => Arc::new(view::Pod { status: known.status.clone(), ..(*pod).clone() }),
+            None => pod,
+        };
+        self.begin(object, pod);
     }
 
-    fn begin(&mut self, object: &Arc<Object>, pod: view::Pod) {
+    fn begin(&mut self, object: &Arc<Object>, pod: Arc<view::Pod>) {
         let uid = Uid::from(object.uid());
         let (now, is_deleting) = (self.shared.now(), pod.is_deleting());
-        let pod = Arc::new(pod);
         let entry = Entry {
             state: State::new(Arc::clone(&pod), now),
             router: Router::new(),

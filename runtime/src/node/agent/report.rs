@@ -2,9 +2,9 @@
 
 use super::{Agent, Message, Uid};
 use crate::node::status;
-use api::Tree;
 use api::resource::PODS;
 use api::time::{SignedDuration, Timestamp};
+use bytes::Bytes;
 use client::{DeleteOptions, Error, Patch, Target, WriteOptions};
 use std::sync::Arc;
 
@@ -17,8 +17,9 @@ const RETRY: SignedDuration = SignedDuration::from_secs(1);
 /// What the API knows of one pod, and what it is to know.
 pub(super) struct Report {
     hold_until: Timestamp,
-    wanted: Option<Arc<Tree>>,
-    told: Option<Arc<Tree>>,
+    /// As JSON: a tree of it is ten times as large, and there are thousands of pods.
+    wanted: Bytes,
+    told: Bytes,
     is_busy: bool,
     retry_at: Option<Timestamp>,
     is_held: bool,
@@ -29,9 +30,9 @@ pub(super) struct Report {
 
 /// How a status write went.
 pub(super) enum Outcome {
-    Told(Arc<Tree>),
+    Told(Bytes),
     /// The pod is no more, or another has its name: nobody wants to know.
-    Moot(Arc<Tree>),
+    Moot(Bytes),
     Failed,
 }
 
@@ -41,8 +42,8 @@ impl Report {
     pub(super) fn new(now: Timestamp) -> Report {
         Report {
             hold_until: now + HOLD,
-            wanted: None,
-            told: None,
+            wanted: Bytes::new(),
+            told: Bytes::new(),
             is_busy: false,
             retry_at: None,
             is_held: false,
@@ -68,22 +69,22 @@ impl Agent {
         }
         let tree = status::patch(&entry.state, self.shared.config.address);
         let report = &mut entry.report;
-        if report.wanted.as_deref() != Some(&tree) {
-            report.wanted = Some(Arc::new(tree));
+        let wanted = Bytes::from(tree.to_string());
+        if report.wanted != wanted {
+            report.wanted = wanted.clone();
             report.is_remembered = false;
         }
-        let Some(wanted) = report.wanted.clone() else { return };
         let is_news = entry.state.is_ending() || entry.state.is_finished() || status::is_ready(&entry.state);
-        report.is_held = report.told.is_none() && !is_news && now < report.hold_until;
+        report.is_held = report.told.is_empty() && !is_news && now < report.hold_until;
         if !report.is_held && !report.is_remembered {
             report.is_remembered = true;
-            self.shared.remember_status(uid, &wanted);
+            self.shared.remember_status(uid, wanted.clone());
         }
         if report.is_held || report.is_busy || report.retry_at.is_some_and(|at| now < at) {
             return;
         }
         report.retry_at = None;
-        if report.told.as_ref() == Some(&wanted) {
+        if report.told == wanted {
             if entry.is_finishing && !report.is_deleting {
                 report.is_deleting = true;
                 self.delete(uid);
@@ -96,7 +97,7 @@ impl Agent {
         tokio::spawn(async move {
             let permit = shared.writes.acquire().await;
             let target = Target::namespaced(&PODS, &pod.metadata.namespace, &pod.metadata.name).subresource("status");
-            let patch = Patch::Strategic((*wanted).clone());
+            let patch = Patch::Strategic(tree);
             let outcome = match shared.config.cluster.patch(target, patch, WriteOptions::by("kubelet")).await {
                 Ok(_) => Outcome::Told(wanted),
                 Err(Error::Rejected(error)) if error.is_not_found() || error.is_conflict() => Outcome::Moot(wanted),
@@ -115,7 +116,7 @@ impl Agent {
         if let Some(entry) = self.entries.get_mut(uid) {
             entry.report.is_busy = false;
             match outcome {
-                Outcome::Told(tree) | Outcome::Moot(tree) => entry.report.told = Some(tree),
+                Outcome::Told(status) | Outcome::Moot(status) => entry.report.told = status,
                 Outcome::Failed => entry.report.retry_at = Some(now + RETRY),
             }
         }

@@ -43,7 +43,7 @@ pub(super) type Recalled = (Arc<Object>, view::Pod);
 
 struct Known {
     object: Arc<Object>,
-    meta: view::Meta,
+    pod: Arc<view::Pod>,
 }
 
 #[derive(Default)]
@@ -74,7 +74,8 @@ impl Shared {
             } else if let Some(uid) = name.strip_prefix("pod/") {
                 let status = known.get(&format!("status/{uid}"));
                 if let Some((object, pod)) = recall(value, status) {
-                    objects.insert(Uid::from(uid), Known { object: Arc::clone(&object), meta: pod.metadata.clone() });
+                    let known = Known { object: Arc::clone(&object), pod: Arc::new(pod.clone()) };
+                    objects.insert(Uid::from(uid), known);
                     recalled.push((object, pod));
                 }
             }
@@ -131,11 +132,12 @@ impl Shared {
     }
 
     /// Keeps a pod for a start without the API. Versions that differ in the status alone are not written.
-    pub(super) fn remember(&self, object: &Arc<Object>, pod: &view::Pod) {
+    pub(super) fn remember(&self, object: &Arc<Object>, pod: &Arc<view::Pod>) {
         let meta = &pod.metadata;
-        let known = Known { object: Arc::clone(object), meta: meta.clone() };
+        let known = Known { object: Arc::clone(object), pod: Arc::clone(pod) };
         let before = self.objects.lock().insert(Uid::from(object.uid()), known);
-        let is_new = before.is_none_or(|Known { meta: before, .. }| {
+        let is_new = before.is_none_or(|before| {
+            let before = &before.pod.metadata;
             before.generation != meta.generation
                 || before.labels != meta.labels
                 || before.annotations != meta.annotations
@@ -146,8 +148,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn remember_status(&self, uid: &Uid, status: &Tree) {
-        self.disk.put(format!("status/{uid}"), Bytes::from(status.to_string()));
+    pub(super) fn remember_status(&self, uid: &Uid, status: Bytes) {
+        self.disk.put(format!("status/{uid}"), status);
     }
 
     /// Nobody knows the pod any more: nor does the node.
