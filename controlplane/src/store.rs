@@ -19,6 +19,7 @@ mod log;
 mod medium;
 mod member;
 mod open;
+mod past;
 mod record;
 mod state;
 mod task;
@@ -64,7 +65,7 @@ pub struct Config {
     pub window: Duration,
     /// Memory for blocks of the database. Reads are rare, because the layer above holds what is current.
     pub cache_bytes: usize,
-    /// Memory for changes that may still be watched; the oldest go first.
+    /// Memory for the newest changes; who watches from further back reads the disk.
     pub history_bytes_max: usize,
     /// Keeps a log even for a sole member, so that tests and measurements see what several members do.
     pub keeps_log: bool,
@@ -111,7 +112,7 @@ impl Config {
             dir: dir.into(),
             window: Duration::from_secs(300),
             cache_bytes: 16 * 1024 * 1024,
-            history_bytes_max: 32 * 1024 * 1024,
+            history_bytes_max: 4 * 1024 * 1024,
             keeps_log: false,
             carrier: Arc::new(Alone),
             join: None,
@@ -135,7 +136,7 @@ impl Store {
         let opened = open::open(&config)?;
         let database = |cause| OpenError::Database { dir: config.dir.clone(), cause };
         let (cluster, member) = (opened.identity.cluster, opened.identity.member);
-        let disk = Arc::new(opened.disk);
+        let disk = opened.disk;
         let history = Arc::new(opened.history);
         let (events, queue) = std::sync::mpsc::channel();
         let setup = Setup { keeps_log: config.keeps_log, ..Setup::new(member, rand::random()) };

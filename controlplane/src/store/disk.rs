@@ -200,16 +200,8 @@ impl Cursor for DBRawIterator<'_> {
         DBRawIterator::seek(self, key);
     }
 
-    fn seek_for_prev(&mut self, key: &[u8]) {
-        DBRawIterator::seek_for_prev(self, key);
-    }
-
     fn next(&mut self) {
         DBRawIterator::next(self);
-    }
-
-    fn prev(&mut self) {
-        DBRawIterator::prev(self);
     }
 
     fn item(&self) -> Option<(&[u8], &[u8])> {

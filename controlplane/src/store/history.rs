@@ -1,7 +1,8 @@
 //! The newest changes, in memory, for those who watch.
 //!
-//! One ring, fed as writes are applied. A watcher is a position in it and owns no queue, so a slow one costs nothing
-//! and learns by an error that it was overtaken. Knows no disk.
+//! One ring, fed as writes are applied. A watcher is a position in it and owns no queue, so a slow one costs nothing.
+//! One that was overtaken reads what it has missed from the [`Past`], where there is one, until it has caught up; only
+//! what was compacted is lost to it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 
 use super::kv::{Change, ChangeBatch, Changes, Error, KeyRange, Watch};
+use super::past::{Past, Stretch};
+use super::state::Head;
 
 /// Changes in one batch of a watch; a single revision may exceed it.
 const BATCH_CHANGES_MAX: usize = 1000;
 /// Revisions closer together than this age together.
 const MARK_SPAN: Duration = Duration::from_secs(1);
 /// Added to the bytes of a change for what surrounds them.
-pub(super) const CHANGE_OVERHEAD_BYTES: usize = 200;
+const CHANGE_OVERHEAD_BYTES: usize = 200;
 
 /// All changes of one revision.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub(super) struct History {
     ring: Mutex<Ring>,
     newest: Sender<u64>,
     bytes_max: usize,
+    past: Option<Arc<dyn Past>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +46,9 @@ struct Ring {
     bytes: usize,
     /// When revisions came. Kept apart from the entries, which can be gone long before they are old.
     marks: VecDeque<Mark>,
-    /// Changes up to and with this revision are gone.
+    /// Changes up to and with this revision are not here.
+    begins_after: u64,
+    /// Changes up to and with this revision are nowhere.
     floor: u64,
     is_closed: bool,
 }
@@ -76,6 +82,8 @@ enum Taken {
     Batch(ChangeBatch),
     /// Nothing is there yet.
     Nothing,
+    /// It is not here any more.
+    Past,
     /// The error that ends the watch.
     End(Error),
 }
@@ -83,10 +91,18 @@ enum Taken {
 // === impl History ===
 
 impl History {
-    /// A history that begins after `floor`, of a store that is at `revision`.
-    pub(super) fn new(floor: u64, revision: u64, bytes_max: usize) -> History {
-        let ring = Ring { entries: VecDeque::new(), bytes: 0, marks: VecDeque::new(), floor, is_closed: false };
-        History { ring: Mutex::new(ring), newest: Sender::new(revision), bytes_max }
+    /// The history of a store that is at `head`. Without a past, what leaves the memory is gone.
+    pub(super) fn new(head: Head, bytes_max: usize, past: Option<Arc<dyn Past>>) -> History {
+        let mut ring = Ring {
+            entries: VecDeque::new(),
+            bytes: 0,
+            marks: VecDeque::new(),
+            begins_after: if past.is_some() { head.revision } else { head.compacted },
+            floor: head.compacted,
+            is_closed: false,
+        };
+        ring.mark(Instant::now(), head.revision);
+        History { ring: Mutex::new(ring), newest: Sender::new(head.revision), bytes_max, past }
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -99,13 +115,19 @@ impl History {
         let revision = last.revision;
         let mut ring = self.ring.lock();
         ring.mark(Instant::now(), revision);
-        for recorded in recorded {
+        for mut recorded in recorded {
+            if self.past.is_some() {
+                recorded.changes.iter_mut().for_each(lighten);
+            }
             let bytes = recorded.changes.iter().map(size).sum();
             ring.bytes += bytes;
             ring.entries.push_back(Entry { recorded, bytes });
         }
         while ring.bytes > self.bytes_max && ring.entries.len() > 1 {
             ring.pop();
+        }
+        if self.past.is_none() {
+            ring.floor = ring.floor.max(ring.begins_after);
         }
         drop(ring);
         self.newest.send_replace(revision);
@@ -120,14 +142,15 @@ impl History {
         ring.floor = ring.floor.max(revision);
     }
 
-    /// Begins anew after `revision`: what came before it is not known, and whoever waits for it learns so.
-    pub(super) fn restart(&self, revision: u64) {
+    /// Begins anew after `head`, to which the data have jumped.
+    pub(super) fn restart(&self, head: Head) {
         let mut ring = self.ring.lock();
         ring.entries.clear();
-        (ring.bytes, ring.floor) = (0, revision);
-        ring.mark(Instant::now(), revision);
+        ring.bytes = 0;
+        (ring.begins_after, ring.floor) = (head.revision, head.compacted.max(ring.floor));
+        ring.mark(Instant::now(), head.revision);
         drop(ring);
-        self.newest.send_replace(revision);
+        self.newest.send_replace(head.revision);
     }
 
     /// The newest revision that is older than `age`.
@@ -172,6 +195,9 @@ impl History {
         if let Some(error) = ring.end(next) {
             return Taken::End(error);
         }
+        if next <= ring.begins_after {
+            return Taken::Past;
+        }
         let first = ring.entries.partition_point(|entry| entry.recorded.revision < next);
         let mut batch = ChangeBatch::default();
         for Entry { recorded, .. } in ring.entries.range(first..) {
@@ -198,7 +224,7 @@ impl Ring {
     fn pop(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.bytes;
-            self.floor = entry.recorded.revision;
+            self.begins_after = entry.recorded.revision;
         }
     }
 
@@ -218,6 +244,13 @@ impl Ring {
     }
 }
 
+/// What was replaced is told to few, who get it from the past.
+fn lighten(change: &mut Change) {
+    if let Some(previous) = &mut change.previous {
+        previous.value = Bytes::new();
+    }
+}
+
 fn size(change: &Change) -> usize {
     let previous = change.previous.as_ref().map_or(0, |kv| kv.value.len());
     let value: &Bytes = &change.kv.value;
@@ -234,7 +267,12 @@ impl Cursor {
         loop {
             // Marked as seen before looking, so what comes meanwhile wakes the wait below.
             self.newest.borrow_and_update();
-            match self.history.take(self.next, &self.keys, self.previous) {
+            let taken = match self.history.take(self.next, &self.keys, self.previous) {
+                Taken::Batch(batch) if self.previous => self.complete(batch).await,
+                Taken::Past => self.read().await,
+                taken => taken,
+            };
+            match taken {
                 Taken::Batch(batch) => {
                     self.next = batch.revision + 1;
                     return Some((Ok(batch), self));
@@ -244,8 +282,38 @@ impl Cursor {
                     return Some((Err(error), self));
                 }
                 // The sender lives in the history that this cursor holds, so the wait cannot fail.
-                Taken::Nothing => drop(self.newest.changed().await),
+                Taken::Nothing | Taken::Past => drop(self.newest.changed().await),
             }
+        }
+    }
+
+    /// Goes on from what the memory has let go.
+    async fn read(&self) -> Taken {
+        let (from, keys, previous) = (self.next, self.keys.clone(), self.previous);
+        let read = move |past: &dyn Past| {
+            let Stretch { mut changes, revision } = past.changes(from, BATCH_CHANGES_MAX)?;
+            changes.retain(|change| keys.contains(&change.kv.key));
+            if !previous {
+                changes.iter_mut().for_each(|change| change.previous = None);
+            }
+            Ok(ChangeBatch { changes, revision })
+        };
+        self.blocking(read).await
+    }
+
+    async fn complete(&self, mut batch: ChangeBatch) -> Taken {
+        if self.history.past.is_none() || batch.changes.iter().all(|change| change.previous.is_none()) {
+            return Taken::Batch(batch);
+        }
+        self.blocking(move |past| past.complete(&mut batch.changes).map(|()| batch)).await
+    }
+
+    async fn blocking(&self, act: impl FnOnce(&dyn Past) -> Result<ChangeBatch, Error> + Send + 'static) -> Taken {
+        let Some(past) = self.history.past.clone() else { return Taken::Nothing };
+        match tokio::task::spawn_blocking(move || act(&*past)).await {
+            Ok(Ok(batch)) => Taken::Batch(batch),
+            Ok(Err(error)) => Taken::End(error),
+            Err(error) => Taken::End(Error::Unavailable(error.to_string())),
         }
     }
 }

@@ -61,10 +61,7 @@ pub(super) trait Batch: Default {
 pub(super) trait Cursor {
     /// To the first key at or after this one.
     fn seek(&mut self, key: &[u8]);
-    /// To the last key at or before this one.
-    fn seek_for_prev(&mut self, key: &[u8]);
     fn next(&mut self);
-    fn prev(&mut self);
     /// `None`: there is no key here, or it could not be read; [`Cursor::check`] tells.
     fn item(&self) -> Option<(&[u8], &[u8])>;
     fn check(&self) -> Result<(), Failure>;

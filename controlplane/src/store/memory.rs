@@ -45,7 +45,7 @@ impl Memory {
     #[must_use]
     pub fn with_history(history_bytes_max: usize) -> Memory {
         let head = Head { revision: 1, compacted: 0 };
-        let history = Arc::new(History::new(head.compacted, head.revision, history_bytes_max));
+        let history = Arc::new(History::new(head, history_bytes_max, None));
         Memory(Arc::new(Inner { data: Mutex::new(Data { head, table: Table::default() }), history }))
     }
 

@@ -3,27 +3,27 @@
 //! Everything that is refused is refused here, before the member says anything to anyone.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use prost::Message as _;
 use rocksdb::WriteBatch;
 
 use super::Config;
 use super::disk::{Disk, IMAGE_PREFIX};
-use super::history::{CHANGE_OVERHEAD_BYTES, History, Recorded};
+use super::history::History;
 use super::identity::{self, Identity, Lock, OpenError, Phase, sync_dir};
 use super::keys;
-use super::kv::{Change, KeyValue};
 use super::log::Log;
 use super::medium::{Medium, Promise};
+use super::past::Past;
 use super::record::Record;
-use super::state::{Failure, Versions};
-use super::view::View;
+use super::state::Failure;
 
 /// A folder that is ours.
 pub(super) struct Opened {
     pub(super) lock: Lock,
     pub(super) identity: Identity,
-    pub(super) disk: Disk,
+    pub(super) disk: Arc<Disk>,
     pub(super) record: Record,
     pub(super) log: Log,
     pub(super) history: History,
@@ -58,7 +58,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, OpenError> {
     }
     let promise = identity::load_promise(dir)?;
     let log = log(&disk, &record, promise).map_err(database)?.map_err(|what| amnesia(dir, what))?;
-    let history = history(&disk, &record, config.history_bytes_max).map_err(database)?;
+    let disk = Arc::new(disk);
+    let history = History::new(record.head(), config.history_bytes_max, Some(Arc::clone(&disk) as Arc<dyn Past>));
     Ok(Opened { lock, identity, disk, record, log, history })
 }
 
@@ -134,64 +135,4 @@ fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), O
     identity.store(dir)?;
     tracing::info!(dir = %dir.display(), cluster = identity.cluster, member = identity.member, "store created");
     Ok((identity, disk))
-}
-
-/// The changes since the last compaction, so that watches survive a restart; the newest of them if they are many.
-fn history(disk: &Disk, record: &Record, bytes_max: usize) -> Result<History, Failure> {
-    let mut touched = Vec::new();
-    let mut budget = bytes_max;
-    let mut floor = record.compacted;
-    disk.with(|view| {
-        view.changes_back_to(record.compacted, |change| {
-            budget = budget.saturating_sub(change.key.len() + CHANGE_OVERHEAD_BYTES);
-            if budget == 0 {
-                // Some changes of this revision may be missing, so it counts as gone.
-                floor = change.revision;
-                return false;
-            }
-            touched.push(change);
-            true
-        })
-    })?;
-    touched.retain(|change| change.revision > floor);
-    let mut newest_first: Vec<Recorded> = Vec::new();
-    disk.with(|view| {
-        for change in touched {
-            let revision = change.revision;
-            let is_next = newest_first.last().is_none_or(|recorded| recorded.revision != revision);
-            if is_next && budget == 0 {
-                floor = revision;
-                break;
-            }
-            let change = restore(view, change)?;
-            let previous = change.previous.as_ref().map_or(0, |kv| kv.value.len());
-            budget = budget.saturating_sub(change.kv.key.len() + change.kv.value.len() + previous);
-            if is_next {
-                newest_first.push(Recorded { revision, changes: Vec::new() });
-            }
-            newest_first.last_mut().expect("one was pushed").changes.push(change);
-        }
-        Ok(())
-    })?;
-    let history = History::new(floor, record.revision, bytes_max);
-    newest_first.reverse();
-    for recorded in &mut newest_first {
-        recorded.changes.reverse();
-    }
-    history.extend(newest_first);
-    Ok(history)
-}
-
-pub(super) fn restore(view: &mut View<'_>, touched: keys::Touched) -> Result<Change, Failure> {
-    let keys::Touched { revision, key, replaced, is_delete, .. } = touched;
-    let missing = || Failure::Broken(format!("the version of {key:?} at revision {revision} is missing"));
-    let previous = match replaced {
-        0 => None,
-        replaced => view.at(&key, replaced)?,
-    };
-    let kv = match is_delete {
-        true => KeyValue::gone(key.clone(), revision),
-        false => view.at(&key, revision)?.filter(|kv| kv.mod_revision == revision).ok_or_else(missing)?,
-    };
-    Ok(Change { kv, is_delete, previous })
 }

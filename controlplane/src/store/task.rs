@@ -161,7 +161,7 @@ fn perform(history: &History, carrier: &dyn Carrier, effect: Effect<Writer, Read
                 history.compact(compacted);
             }
         }
-        Effect::Restored(head) => history.restart(head.revision),
+        Effect::Restored(head) => history.restart(head),
         Effect::Answered(writer, answer) => drop(writer.done.send(answer)),
         Effect::Readable(reader, answer) => drop(reader.done.send(answer)),
         Effect::Removed => tracing::warn!("this member was removed from the group"),

@@ -78,24 +78,22 @@ impl<'a> View<'a> {
         self.check().map(|()| found)
     }
 
-    /// Changes after a revision, newest first, until told to stop.
-    pub(super) fn changes_back_to(
-        &mut self,
-        revision: u64,
-        mut each: impl FnMut(keys::Touched) -> bool,
-    ) -> Result<(), Failure> {
-        self.cursor.seek_for_prev(&keys::change(u64::MAX, u32::MAX));
-        while let Some((key, value)) = self.cursor.item() {
-            if key[0] != keys::CHANGE {
-                break;
-            }
+    /// The changes of whole revisions from one on, oldest first, and whether these are all. Begins no revision after
+    /// `max` changes.
+    pub(super) fn revisions_from(&mut self, revision: u64, max: usize) -> Result<(Vec<keys::Touched>, bool), Failure> {
+        let mut found: Vec<keys::Touched> = Vec::new();
+        let mut is_all = true;
+        self.cursor.seek(&keys::change(revision, 0));
+        while let Some((key, value)) = self.cursor.item().filter(|(key, _)| key[0] == keys::CHANGE) {
             let touched = keys::touched(key, value).map_err(Failure::Broken)?;
-            if touched.revision <= revision || !each(touched) {
+            if found.len() >= max && found.last().is_some_and(|last| last.revision != touched.revision) {
+                is_all = false;
                 break;
             }
-            self.cursor.prev();
+            found.push(touched);
+            self.cursor.next();
         }
-        self.check()
+        self.check().map(|()| (found, is_all))
     }
 }
 

@@ -218,18 +218,9 @@ impl Cursor for Place<'_> {
         self.at = self.pairs.range::<[u8], _>((Bound::Included(key), Bound::Unbounded)).next();
     }
 
-    fn seek_for_prev(&mut self, key: &[u8]) {
-        self.at = self.pairs.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
-    }
-
     fn next(&mut self) {
         let Some((key, _)) = self.at else { return };
         self.at = self.pairs.range::<[u8], _>((Bound::Excluded(&**key), Bound::Unbounded)).next();
-    }
-
-    fn prev(&mut self) {
-        let Some((key, _)) = self.at else { return };
-        self.at = self.pairs.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(&**key))).next_back();
     }
 
     fn item(&self) -> Option<(&[u8], &[u8])> {

@@ -18,6 +18,7 @@ use crate::store::kv::{Compare, Error, KeyRange, Op, Range, Txn};
 use crate::store::medium::{Medium, Promise};
 use crate::store::member::{self, Fatal};
 use crate::store::open;
+use crate::store::past;
 use crate::store::record::Record;
 use crate::store::state;
 
@@ -235,7 +236,7 @@ impl World {
         let from = self.oracle.newest() + 1;
         let untold = node.disk.with(|view| {
             let touched = view.changes_from(from, usize::MAX)?;
-            touched.into_iter().map(|touched| open::restore(view, touched)).collect::<Result<Vec<_>, _>>()
+            touched.into_iter().map(|touched| past::restore(view, touched)).collect::<Result<Vec<_>, _>>()
         });
         self.oracle.found(untold.map_err(broken)?);
         self.oracle.started(id, record.revision);

@@ -87,6 +87,38 @@ async fn watches_go_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_watch_reads_from_the_disk_what_the_memory_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { history_bytes_max: 10_000, ..Config::new(dir.path()) };
+    let store = Store::open(config).unwrap();
+    let mut slow = store.watch(Watch { keys: everything(), from: 2, previous: true }).await.unwrap();
+    for index in 0..3000 {
+        write(&store, vec![put("a", &index.to_string()), put("b", "1")]).await;
+    }
+    let mut late = store.watch(Watch { keys: KeyRange::key("a"), from: 2, previous: false }).await.unwrap();
+    let (mut seen, mut values) = (1, 0);
+    while seen < store.revision() {
+        let batch = next(&mut slow).await.unwrap();
+        for change in &batch.changes {
+            assert!(change.kv.mod_revision == seen || change.kv.mod_revision == seen + 1, "a gap after {seen}");
+            seen = change.kv.mod_revision;
+            let previous = change.previous.as_ref().map(|kv| kv.value.clone());
+            let before = (seen > 2).then(|| if change.kv.key == "a" { (seen - 3).to_string() } else { "1".to_owned() });
+            assert_eq!(previous, before.map(Into::into), "{change:?}");
+        }
+    }
+    while values < 3000 {
+        for change in next(&mut late).await.unwrap().changes {
+            assert_eq!((&*change.kv.key, &*change.kv.value), (&b"a"[..], values.to_string().as_bytes()));
+            assert!(change.previous.is_none());
+            values += 1;
+        }
+    }
+    write(&store, vec![put("a", "last")]).await;
+    assert_eq!(show_batch(&next(&mut late).await.unwrap()), "a=last@3002");
+}
+
+#[tokio::test]
 async fn old_versions_go_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { window: Duration::from_millis(50), ..Config::new(dir.path()) };
