@@ -195,7 +195,8 @@ impl Agent {
         };
         let uid = Uid::from(object.uid());
         self.shared.remember(object, &pod);
-        if self.entries.contains_key(&uid) {
+        if let Some(entry) = self.entries.get_mut(&uid) {
+            entry.report.heard(object.revision(), &pod.status, &entry.state);
             return self.decide(&uid, Event::Changed(pod));
         }
         // This node knows better than the API what became of its own pods.

@@ -1,9 +1,11 @@
 //! Telling the API about pods: the newest state of each, one write at a time for each, a few at a time for all.
 
 use super::{Agent, Message, Uid};
+use crate::node::pod::State;
 use crate::node::status;
 use api::resource::PODS;
 use api::time::{SignedDuration, Timestamp};
+use api::view;
 use bytes::Bytes;
 use client::{DeleteOptions, Error, Patch, Target, WriteOptions};
 use std::sync::Arc;
@@ -20,6 +22,10 @@ pub(super) struct Report {
     /// As JSON: a tree of it is ten times as large, and there are thousands of pods.
     wanted: Bytes,
     told: Bytes,
+    /// The version of the pod that the last write made.
+    told_at: u64,
+    /// The newest version in which somebody else says otherwise.
+    disputed_at: u64,
     is_busy: bool,
     retry_at: Option<Timestamp>,
     is_held: bool,
@@ -30,7 +36,8 @@ pub(super) struct Report {
 
 /// How a status write went.
 pub(super) enum Outcome {
-    Told(Bytes),
+    /// With the version of the pod that was written.
+    Told(Bytes, u64),
     /// The pod is no more, or another has its name: nobody wants to know.
     Moot(Bytes),
     Failed,
@@ -44,12 +51,29 @@ impl Report {
             hold_until: now + HOLD,
             wanted: Bytes::new(),
             told: Bytes::new(),
+            told_at: 0,
+            disputed_at: 0,
             is_busy: false,
             retry_at: None,
             is_held: false,
             is_remembered: false,
             is_deleting: false,
         }
+    }
+
+    /// What the API has now. Whoever took this node for silent has written that its pods are not ready, and only the
+    /// node can say that they are.
+    pub(super) fn heard(&mut self, revision: u64, status: &view::PodStatus, state: &State) {
+        let mut own = state.conditions.iter();
+        let is_other =
+            own.any(|own| status.condition(own.kind).is_some_and(|one| (one.status == "True") != own.is_true));
+        if is_other {
+            self.disputed_at = self.disputed_at.max(revision);
+        }
+    }
+
+    fn is_told(&self, wanted: &Bytes) -> bool {
+        self.told == wanted && self.disputed_at <= self.told_at
     }
 
     pub(super) fn next_at(&self) -> Option<Timestamp> {
@@ -84,7 +108,7 @@ impl Agent {
             return;
         }
         report.retry_at = None;
-        if report.told == wanted {
+        if report.is_told(&wanted) {
             if entry.is_finishing && !report.is_deleting {
                 report.is_deleting = true;
                 self.delete(uid);
@@ -99,7 +123,7 @@ impl Agent {
             let target = Target::namespaced(&PODS, &pod.metadata.namespace, &pod.metadata.name).subresource("status");
             let patch = Patch::Strategic(tree);
             let outcome = match shared.config.cluster.patch(target, patch, WriteOptions::by("kubelet")).await {
-                Ok(_) => Outcome::Told(wanted),
+                Ok(written) => Outcome::Told(wanted, written.revision()),
                 Err(Error::Rejected(error)) if error.is_not_found() || error.is_conflict() => Outcome::Moot(wanted),
                 Err(error) => {
                     tracing::debug!(pod = pod.metadata.name, %error, "a pod's status was not told");
@@ -116,7 +140,8 @@ impl Agent {
         if let Some(entry) = self.entries.get_mut(uid) {
             entry.report.is_busy = false;
             match outcome {
-                Outcome::Told(status) | Outcome::Moot(status) => entry.report.told = status,
+                Outcome::Told(status, at) => (entry.report.told, entry.report.told_at) = (status, at),
+                Outcome::Moot(status) => (entry.report.told, entry.report.told_at) = (status, u64::MAX),
                 Outcome::Failed => entry.report.retry_at = Some(now + RETRY),
             }
         }

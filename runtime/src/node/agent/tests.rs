@@ -337,6 +337,21 @@ async fn a_pod_lives_answers_and_goes() {
 }
 
 #[tokio::test]
+async fn a_pod_that_others_took_for_lost_is_told_of_again() {
+    let (memory, dir) = (Memory::new(), tempfile::tempdir().unwrap());
+    let node = Node::start(&memory, dir.path());
+    memory.pod("p", server());
+    memory.until("p", is_ready).await;
+    let mut pod = memory.get(&path("p")).unwrap();
+    let conditions = pod["status"]["conditions"].as_array_mut().unwrap();
+    let ready = conditions.iter_mut().find(|one| one["type"] == "Ready").unwrap();
+    (ready["status"], ready["reason"]) = ("False".into(), "NodeNotReady".into());
+    memory.put(&path("p"), pod);
+    memory.until("p", is_ready).await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn five_hundred_pods_become_ready() {
     let (memory, dir) = (Memory::new(), tempfile::tempdir().unwrap());
     let node = Node::start(&memory, dir.path());
