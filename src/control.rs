@@ -10,6 +10,7 @@ use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
 use controlplane::store::Store;
 use controlplane::{controllers, scheduler};
+use proxy::tunnel;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,6 @@ pub(crate) struct ControlPlane {
     pub(crate) registry: Registry,
     /// Where the API is reached from this machine.
     pub(crate) url: String,
-    pub(crate) address: SocketAddr,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
     store: Store,
@@ -69,8 +69,7 @@ impl ControlPlane {
         let url = format!("https://{}", SocketAddr::new(local, address.port()));
         let kubeconfig = folder.join("admin.kubeconfig");
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
-        let mut control =
-            ControlPlane { pki, registry, url, address: advertise, kubeconfig, folder, store, tasks: JoinSet::new() };
+        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, store, tasks: JoinSet::new() };
         control.serve(args, listener, &images, &clock, stop)?;
         control.run_components(args, &clock, stop);
         control.run_chores(images, clock, stop.clone());
@@ -115,9 +114,9 @@ impl ControlPlane {
         if !args.disable.contains(&Part::Controllers) {
             let (pki, lifetime) = (self.pki.clone(), args.cluster_signing_duration);
             let sign = move |request: &str, signer: &str, user: &str| {
-                check_subject(request, user)?;
                 let signer =
                     Signer::from_name(signer).ok_or_else(|| format!("{signer} is no signer of this cluster"))?;
+                check_request(request, signer, user)?;
                 pki.sign_csr(request, signer, lifetime).map_err(|error| error.to_string())
             };
             let config = controllers::Config {
@@ -178,16 +177,23 @@ impl ControlPlane {
 }
 
 /// A node's certificate names a node, and a node asks for none but its own: anything else would make whoever holds a
-/// join token whomever they like.
-fn check_subject(request: &str, user: &str) -> Result<(), String> {
-    let (name, groups) = certificate::requested(request).ok_or("the request is malformed")?;
-    if !name.starts_with("system:node:") || groups != ["system:nodes"] {
-        return Err(format!("the subject {name:?} of {groups:?} is not that of a node"));
-    }
+/// join token, or a node's key, whomever they like.
+fn check_request(request: &str, signer: Signer, user: &str) -> Result<(), String> {
+    let asked = certificate::requested(request).ok_or("the request is malformed")?;
+    let (name, groups) = (&asked.user, &asked.groups);
+    let node = name.strip_prefix("system:node:").filter(|node| !node.is_empty() && *groups == ["system:nodes"]);
+    let node = node.ok_or_else(|| format!("the subject {name:?} of {groups:?} is not that of a node"))?;
     if user.starts_with("system:node:") && user != name {
         return Err(format!("{user:?} asks for the certificate of {name:?}"));
     }
-    Ok(())
+    let own = match signer {
+        Signer::KubeletServing => vec![tunnel::server_name(node)],
+        Signer::Client | Signer::KubeletClient => Vec::new(),
+    };
+    match asked.names.iter().find(|name| !own.contains(name)) {
+        Some(other) => Err(format!("the certificate of {name:?} cannot be for {other:?}")),
+        None => Ok(()),
+    }
 }
 
 fn registry_config(args: &Control, advertise: SocketAddr) -> Result<registry::Config> {
@@ -254,4 +260,41 @@ pub(crate) fn own_address(listening: IpAddr) -> IpAddr {
         socket.local_addr()
     });
     asked.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    fn request(user: &str, group: &str, names: &[&str]) -> String {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+    }
+
+    #[test]
+    fn a_node_gets_certificates_for_itself_alone() {
+        let (node, nodes) = ("system:node:a", "system:nodes");
+        let (client, serving) = (Signer::KubeletClient, Signer::KubeletServing);
+        let check = |request: &str, signer: Signer| check_request(request, signer, node).is_ok();
+        let own = tunnel::server_name("a");
+        assert!(check(&request(node, nodes, &[]), client));
+        assert!(check(&request(node, nodes, &[&own]), serving));
+        assert!(check_request(&request(node, nodes, &[]), client, "system:bootstrap:abcdef").is_ok(), "it joins");
+        assert!(!check(&request("system:node:b", nodes, &[]), client), "another node");
+        assert!(!check(&request("system:node:", nodes, &[]), client), "nobody");
+        assert!(!check(&request("kubernetes-admin", "system:masters", &[]), client));
+        assert!(!check(&request(node, "system:masters", &[]), client));
+        // Whoever trusts the CA would take the node for the API server, or for another node.
+        for other in ["kubernetes.default.svc", "a", "192.0.2.1", &tunnel::server_name("b")] {
+            assert!(!check(&request(node, nodes, &[other]), serving), "{other}");
+            assert!(!check(&request(node, nodes, &[&own, other]), serving), "{other} besides");
+        }
+        assert!(!check(&request(node, nodes, &[&own]), client), "a client has no name to serve");
+        assert!(!check("rubbish", client));
+    }
 }

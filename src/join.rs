@@ -2,7 +2,6 @@
 
 use crate::args::Node as Args;
 use crate::command::print;
-use crate::control::own_address;
 use crate::folder;
 use crate::host::{Node, host_name};
 use crate::keys::{Keys, Pairs, Source};
@@ -10,6 +9,7 @@ use crate::up::{finish_within, signalled};
 use anyhow::{Context, Result};
 use client::Clock;
 use client::http::Connection;
+use proxy::tunnel;
 use runtime::node::join;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ pub(crate) async fn node(args: &Args) -> Result<()> {
         server: server.clone(),
         node: name.clone(),
         dir: pki,
-        addresses: vec![own_address(args.host.node_listen.ip())],
+        serving_name: tunnel::server_name(&name),
         clock: clock.clone(),
     };
     let token = args.token.as_deref().map(join::Token::parse).transpose().context("--token")?;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use client::Clock;
 use controlplane::pki::Names;
 use controlplane::registry::{Local, User};
+use proxy::tunnel;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,7 +58,7 @@ pub(crate) async fn server(args: &Server) -> Result<()> {
 
 async fn start_node(args: &Up, control: &ControlPlane, clock: Clock, stop: &CancellationToken) -> Result<Node> {
     let name = args.host.node_name.clone().unwrap_or_else(host_name);
-    let names = Names { dns: vec![name.clone()], ips: vec![control.address.ip()] };
+    let names = Names { dns: vec![tunnel::server_name(&name)], ips: Vec::new() };
     let own = OwnNode { name: name.clone(), names, clock: clock.clone() };
     let pairs = own.pairs(&control.pki)?;
     let keys = Keys::new(&control.url, &pairs)?;

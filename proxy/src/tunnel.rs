@@ -43,6 +43,13 @@ const WINDOW_BYTES: u32 = 1 << 20;
 const STREAMS_MAX: u32 = 4096;
 const CONNECTIONS_MAX: usize = 4096;
 
+/// What a node's certificate as a server is for. No host is called so: a node that is given one for its own name cannot
+/// pass for the API server, or for anything else that trusts the cluster's CA.
+#[must_use]
+pub fn server_name(node: &str) -> String {
+    format!("{node}.nodes.coracle.internal")
+}
+
 /// This node's certificate as a client, once it has one; replaced when it is renewed.
 pub type ClientTls = Arc<ArcSwapOption<rustls::ClientConfig>>;
 
@@ -199,7 +206,7 @@ async fn connect(
 ) -> Result<SendRequest<Body>, BoxError> {
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
-    let name = ServerName::try_from(node.to_owned())?;
+    let name = ServerName::try_from(server_name(node))?;
     let stream = TlsConnector::from(tls).connect(name, tcp).await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

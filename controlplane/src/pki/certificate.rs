@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509CertificationRequest};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate, X509CertificationRequest};
 
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -242,15 +242,35 @@ pub fn spki_pin(pem: &[u8]) -> Option<String> {
     Some(format!("sha256:{}", hex::encode(Sha256::digest(parsed.public_key().raw))))
 }
 
-/// The user and the groups that a PEM certificate request asks for.
+/// What a certificate request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// The common name.
+    pub user: String,
+    /// The organizations.
+    pub groups: Vec<String>,
+    /// The alternative names. Those that are of no DNS name are shown with what they are.
+    pub names: Vec<String>,
+}
+
+/// `None` if it is no request, in PEM, for a certificate of somebody.
 #[must_use]
-pub fn requested(request_pem: &str) -> Option<(String, Vec<String>)> {
+pub fn requested(request_pem: &str) -> Option<Requested> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(request_pem.as_bytes()).ok()?;
     let (_, request) = X509CertificationRequest::from_der(&pem.contents).ok()?;
     let name = &request.certification_request_info.subject;
     let common = name.iter_common_name().next()?.as_str().ok()?.to_owned();
     let groups = name.iter_organization().filter_map(|one| one.as_str().ok()).map(str::to_owned).collect();
-    Some((common, groups))
+    let mut names = Vec::new();
+    for extension in request.requested_extensions().into_iter().flatten() {
+        if let ParsedExtension::SubjectAlternativeName(alternative) = extension {
+            names.extend(alternative.general_names.iter().map(|name| match name {
+                GeneralName::DNSName(name) => (*name).to_owned(),
+                other => other.to_string(),
+            }));
+        }
+    }
+    Some(Requested { user: common, groups, names })
 }
 
 /// Who shows a verified client certificate, and for how long that holds.

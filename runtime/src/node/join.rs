@@ -19,7 +19,6 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::io::Write;
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,8 +44,8 @@ pub struct Config {
     pub node: String,
     /// Where key and certificates are kept, as files for their owner alone.
     pub dir: PathBuf,
-    /// The addresses that the serving certificate is for.
-    pub addresses: Vec<IpAddr>,
+    /// What the serving certificate is for.
+    pub serving_name: String,
     pub clock: Clock,
 }
 
@@ -197,10 +196,8 @@ async fn request(config: &Config, cluster: &Handle, ca_pem: String, purpose: Pur
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
     params.distinguished_name.push(DnType::CommonName, format!("system:node:{}", config.node));
     if purpose == Purpose::Serving {
-        let name = rcgen::string::Ia5String::try_from(config.node.clone()).map_err(crypto)?;
-        params.subject_alt_names = std::iter::once(SanType::DnsName(name))
-            .chain(config.addresses.iter().map(|ip| SanType::IpAddress(*ip)))
-            .collect();
+        let name = rcgen::string::Ia5String::try_from(config.serving_name.clone()).map_err(crypto)?;
+        params.subject_alt_names = vec![SanType::DnsName(name)];
     }
     let pem = params.serialize_request(&key).and_then(|request| request.pem()).map_err(crypto)?;
     let chain_pem = signed(cluster, &pem, purpose).await?;

@@ -27,7 +27,7 @@ fn an_identity_is_kept_until_it_expires() {
             server: "https://127.0.0.1:1".to_owned(),
             node: "n".to_owned(),
             dir: dir.path().to_owned(),
-            addresses: Vec::new(),
+            serving_name: "n".to_owned(),
             clock: Clock::from_fn(move || now),
         }
     };
