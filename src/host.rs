@@ -160,6 +160,11 @@ fn labels(wanted: &[String]) -> Result<BTreeMap<String, String>> {
         if key.is_empty() {
             bail!("--node-labels {text:?} is not of the form key=value");
         }
+        if !api::view::Node::may_label_itself(key) {
+            bail!(
+                "--node-labels {text:?}: a node cannot give itself this label of Kubernetes'; use kubectl label node"
+            );
+        }
         Ok((key.to_owned(), value.to_owned()))
     };
     wanted.iter().map(parse).collect()
@@ -191,6 +196,7 @@ mod tests {
         let found = labels(&["site=harbour".to_owned(), "flag".to_owned()]).expect("well formed");
         assert_eq!(found["site"], "harbour");
         assert!(labels(&["=x".to_owned()]).is_err());
+        assert!(labels(&["node-role.kubernetes.io/edge".to_owned()]).is_err(), "the server would refuse the node");
         let found = taints(&["dedicated=gpu:NoSchedule".to_owned()]).expect("well formed");
         assert_eq!((found[0].key.as_str(), found[0].effect.as_str()), ("dedicated", "NoSchedule"));
         assert!(taints(&["a=b".to_owned()]).is_err());

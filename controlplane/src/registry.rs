@@ -15,6 +15,7 @@ mod keys;
 mod local;
 mod memory;
 mod node_authorizer;
+mod node_restriction;
 mod pods;
 mod prepare;
 mod rbac;

@@ -40,6 +40,7 @@ impl Server {
     }
 
     async fn issue_token(&self, asked: &Asked, body: &Tree) -> Result<Tree, Rejected> {
+        self.registry.restrict_token(&asked.call(), body)?;
         let account = self.registry.get(crate::registry::Call { subresource: None, ..asked.call() }).await?;
         let now = self.clock.now().as_second();
         let wanted = edit::integer(body, &["spec", "expirationSeconds"]).unwrap_or(LIFE_DEFAULT);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::store::memory;
-use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, SERVICES};
+use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, SERVICES};
 use client::cluster::{Cluster, ListOptions, Target, WatchOptions, WriteOptions};
 use client::{DeleteOptions, Event, Patch};
 use futures::StreamExt;
@@ -209,6 +209,36 @@ async fn users_may_do_what_their_roles_say_and_nodes_what_is_their_own() {
     assert!(own.list(&PODS, None, ListOptions::default()).await.is_err(), "all pods are not its own");
     let options = ListOptions { field_selector: "spec.nodeName=n1".into(), ..ListOptions::default() };
     assert_eq!(own.list(&PODS, None, options).await.expect("its own").items.len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_writes_its_own_node_and_not_everything_of_it() {
+    let registry = registry().await;
+    let node = Local::new(registry.clone(), User::node("n1"));
+    let named = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}, "spec": {}});
+    let make = |object: Value| node.create(Target::cluster(&NODES, ""), object, WriteOptions::default());
+    assert!(make(named("n2", json!({}))).await.is_err(), "another's");
+    assert!(make(named("n1", json!({"node-restriction.kubernetes.io/a": "b"}))).await.is_err());
+    make(named("n1", json!({"site": "harbour", "kubernetes.io/os": "linux"}))).await.expect("its own");
+    let target = Target::cluster(&NODES, "n1");
+    let refused = [
+        (json!({"metadata": {"labels": {"node-restriction.kubernetes.io/a": "b"}}}), "modify labels"),
+        (json!({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}), "modify taints"),
+        (
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "b"}]}}),
+            "modify ownerReferences",
+        ),
+    ];
+    for (patch, why) in refused {
+        let error = node.patch(target, Patch::Merge(patch), WriteOptions::default()).await.expect_err(why);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let site = json!({"metadata": {"labels": {"site": "quay"}}});
+    node.patch(target, Patch::Merge(site), WriteOptions::default()).await.expect("a label of its user's");
+    assert!(node.delete(target, DeleteOptions::default()).await.is_err(), "it would come back without its taints");
+    let target = Target::namespaced(&LEASES, "kube-node-lease", "");
+    assert!(node.create(target, json!({"metadata": {"name": "n2"}}), WriteOptions::default()).await.is_err());
+    node.create(target, json!({"metadata": {"name": "n1"}}), WriteOptions::default()).await.expect("its own");
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ impl Registry {
             let mut tree = tree.clone();
             let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
             self.check_namespace(&call, &tree)?;
+            self.restrict_create(&call, &tree)?;
             if owners == Owners::Record {
                 let version = stored_kind.api_version();
                 tree = codec::canonical(tree, stored_kind);
@@ -223,6 +224,7 @@ impl Registry {
         let is_status = call.subresource.is_some();
         let old_stored = if std::ptr::eq(kind, call.kind) { old_tree.clone() } else { old.tree() };
         prepare::update(call, kind, &old_stored, &mut new)?;
+        self.restrict_update(call, &old_stored, &new)?;
         api::defaults::apply(kind, &mut new);
         if owners == Owners::Record {
             let version = kind.api_version();
