@@ -33,6 +33,7 @@ const RENEW_FROM: u64 = 70;
 const RENEW_SPREAD: u64 = 20;
 /// Between two attempts that fail.
 pub const RENEW_RETRY: Duration = Duration::from_secs(60);
+const RENEW_RETRY_MIN: Duration = Duration::from_secs(1);
 /// The clock is looked at so often: it may be set, or the machine may sleep, while a timer only counts.
 const CLOCK_PERIOD: Duration = Duration::from_secs(600);
 
@@ -116,7 +117,7 @@ pub async fn renewed(config: &Config, cluster: &Handle, identity: &Identity, pur
             Ok(renewed) => return renewed,
             Err(error) => tracing::warn!(?purpose, %error, "the node's certificate is not renewed"),
         }
-        tokio::time::sleep(RENEW_RETRY).await;
+        tokio::time::sleep(retry_after(identity, config.clock.now())).await;
     }
 }
 
@@ -264,8 +265,14 @@ fn renew_at(identity: &Identity, node: &str) -> Result<Timestamp, Error> {
     let (from, to) = validity(&identity.chain_pem)?;
     let spread = u64::from(Sha256::digest(node.as_bytes())[0]) * RENEW_SPREAD / 255;
     let share = i64::try_from(RENEW_FROM + spread).unwrap_or(80);
-    let at = from + (to - from) / 100 * share;
+    let at = from + (to - from) * share / 100;
     Timestamp::from_second(at).map_err(|error| Error::Crypto(error.to_string()))
+}
+
+/// Some attempts have to fit into what is left of the certificate's life: without one the node can ask no more.
+fn retry_after(identity: &Identity, now: Timestamp) -> Duration {
+    let left = validity(&identity.chain_pem).map_or(0, |(_, until)| until - now.as_second());
+    RENEW_RETRY.min(Duration::from_secs(u64::try_from(left).unwrap_or(0)) / 4).max(RENEW_RETRY_MIN)
 }
 
 /// Seconds since 1970.

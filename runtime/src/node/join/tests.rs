@@ -13,6 +13,22 @@ fn tokens() {
 }
 
 #[test]
+fn a_certificate_of_seconds_is_replaced_near_its_end() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(2030, 1, 1);
+    params.not_after = params.not_before + Duration::from_secs(20);
+    let pem = params.self_signed(&key).unwrap().pem();
+    let identity = Identity { ca_pem: pem.clone(), chain_pem: pem, key_pem: key.serialize_pem() };
+    for node in ["a", "b", "c", "d"] {
+        let due = renew_at(&identity, node).unwrap();
+        let of = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert!(due >= of("2030-01-01T00:00:14Z") && due <= of("2030-01-01T00:00:18Z"), "{due}");
+        assert_eq!(retry_after(&identity, of("2030-01-01T00:00:12Z")), Duration::from_secs(2));
+    }
+}
+
+#[test]
 fn an_identity_is_kept_until_it_expires() {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
