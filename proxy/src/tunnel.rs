@@ -112,35 +112,42 @@ impl Peers {
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         let link = self.link(node, address);
-        let mut sender = match self.connected(&link).await {
-            Ok(sender) => sender,
-            Err(error) => {
-                self.mark_down(&link);
-                return Err(Failure::Unsent(Box::new(request), format!("node {node} at {address}: {error}").into()));
-            }
-        };
         for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
             request.headers_mut().remove(name);
         }
         let endpoint = HeaderValue::try_from(to.to_string()).map_err(|error| Failure::Lost(error.into()))?;
         request.headers_mut().insert(ENDPOINT, endpoint);
         *request.version_mut() = http::Version::HTTP_2;
-        let again = repeatable(&request).then(|| copy(&request));
-        match sender.try_send_request(request).await {
-            Ok(response) if response.headers().contains_key(UNSENT) && again.is_some() => {
-                let error = format!("node {node} no longer runs the pod at {to}").into();
-                Err(again
-                    .map_or(Failure::Lost("unreachable".into()), |request| Failure::Unsent(Box::new(request), error)))
-            }
-            Ok(response) => Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync())),
-            Err(mut failed) => {
-                self.forget(&link).await;
-                let unsent = failed.take_message().or(again);
-                let error: BoxError = format!("node {node}: {}", failed.into_error()).into();
-                Err(match unsent {
-                    Some(request) => Failure::Unsent(Box::new(request), error),
-                    None => Failure::Lost(error),
-                })
+        let mut again = repeatable(&request).then(|| copy(&request));
+        let mut is_second = false;
+        loop {
+            let mut sender = match self.connected(&link).await {
+                Ok(sender) => sender,
+                Err(error) => {
+                    self.mark_down(&link);
+                    request.headers_mut().remove(ENDPOINT);
+                    let error = format!("node {node} at {address}: {error}").into();
+                    return Err(Failure::Unsent(Box::new(request), error));
+                }
+            };
+            let mut failed = match sender.try_send_request(request).await {
+                Ok(response) => return answered(response, again, node, to),
+                Err(failed) => failed,
+            };
+            let has_ended = link.forget_ended().await;
+            match (failed.take_message(), again) {
+                // The connection was about to end, as they do with their certificates: the next one is as good.
+                (Some(unsent), kept) if !is_second => (request, again, is_second) = (unsent, kept, true),
+                (unsent, kept) => {
+                    if has_ended {
+                        self.mark_down(&link);
+                    }
+                    let error: BoxError = format!("node {node}: {}", failed.into_error()).into();
+                    return Err(match unsent.or(kept) {
+                        Some(request) => Failure::Unsent(Box::new(request), error),
+                        None => Failure::Lost(error),
+                    });
+                }
             }
         }
     }
@@ -159,6 +166,7 @@ impl Peers {
     async fn connected(&self, link: &Arc<Link>) -> Result<SendRequest<Body>, BoxError> {
         let mut slot = link.sender.lock().await;
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
+            link.down.store(false, Ordering::Relaxed);
             return Ok(sender.clone());
         }
         let tls = self.0.tls.load_full().ok_or("this node has no certificate yet")?;
@@ -166,11 +174,6 @@ impl Peers {
         let sender = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| "no answer in time")??;
         link.down.store(false, Ordering::Relaxed);
         Ok(slot.insert(sender).clone())
-    }
-
-    async fn forget(&self, link: &Arc<Link>) {
-        link.sender.lock().await.take_if(|sender| sender.is_closed());
-        self.mark_down(link);
     }
 
     /// Until a connection succeeds again, nobody picks the node by choice.
@@ -196,6 +199,32 @@ impl Peers {
         let links = self.0.links.lock();
         // The map and the task itself hold one each; a link with another address has replaced this one.
         links.get(&link.node).is_some_and(|known| Arc::ptr_eq(known, link))
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// False if the connection goes on: then one request alone has failed.
+    async fn forget_ended(&self) -> bool {
+        let mut slot = self.sender.lock().await;
+        slot.take_if(|sender| sender.is_closed());
+        slot.is_none()
+    }
+}
+
+fn answered(
+    response: Response<Incoming>,
+    again: Option<Request<Body>>,
+    node: &str,
+    to: SocketAddr,
+) -> Result<Response<Body>, Failure> {
+    match again {
+        Some(request) if response.headers().contains_key(UNSENT) => {
+            let error = format!("node {node} no longer runs the pod at {to}").into();
+            Err(Failure::Unsent(Box::new(request), error))
+        }
+        _ => Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync())),
     }
 }
 
