@@ -203,7 +203,10 @@ async fn request(config: &Config, cluster: &Handle, ca_pem: String, purpose: Pur
     let pem = params.serialize_request(&key).and_then(|request| request.pem()).map_err(crypto)?;
     let chain_pem = signed(cluster, &pem, purpose).await?;
     let identity = Identity { ca_pem, chain_pem, key_pem: key.serialize_pem() };
-    save(config, purpose, &identity)?;
+    let (owned, kept) = (config.clone(), identity.clone());
+    // A disk that is slow to sync must not hold up what the node serves meanwhile.
+    let saved = tokio::task::spawn_blocking(move || save(&owned, purpose, &kept)).await;
+    saved.map_err(|error| Error::Disk { path: config.dir.clone(), source: error.into() })??;
     Ok(identity)
 }
 
@@ -322,7 +325,11 @@ fn load(config: &Config, purpose: Purpose) -> Result<Option<Identity>, Error> {
 fn save(config: &Config, purpose: Purpose, identity: &Identity) -> Result<(), Error> {
     let disk = |source: std::io::Error| Error::Disk { path: config.dir.clone(), source };
     std::fs::create_dir_all(&config.dir).map_err(disk)?;
-    write_private(&config.dir.join("node-ca.pem"), &identity.ca_pem).map_err(disk)?;
+    let ca_path = config.dir.join("node-ca.pem");
+    // Once: it is the same for both certificates, which are replaced at the same time.
+    if std::fs::read_to_string(&ca_path).ok().as_deref() != Some(&identity.ca_pem) {
+        write_private(&ca_path, &identity.ca_pem).map_err(disk)?;
+    }
     let both = format!("{}{}", identity.key_pem, identity.chain_pem);
     write_private(&path(config, purpose), &both).map_err(disk)
 }
