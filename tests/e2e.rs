@@ -1,19 +1,29 @@
-//! The real binary, as a user runs it: one process, and a cluster of three, on loopback addresses of their own.
+//! The real binary, as a user runs it: one process, and a cluster of processes on hosts of their own.
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/calls.rs"]
+mod calls;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/commands.rs"]
 mod commands;
 #[path = "e2e/connection.rs"]
 mod connection;
+#[path = "e2e/fleet.rs"]
+mod fleet;
 #[path = "e2e/guests.rs"]
 mod guests;
+#[path = "e2e/hosts.rs"]
+mod hosts;
+#[path = "e2e/identity.rs"]
+mod identity;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/nodes.rs"]
 mod nodes;
+#[path = "e2e/partition.rs"]
+mod partition;
 #[allow(dead_code, reason = "shared with the measurements, which use the rest")]
 #[path = "e2e/process.rs"]
 mod process;

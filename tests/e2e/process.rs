@@ -1,7 +1,7 @@
 //! Starting, asking, breaking and ending the processes under test.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -13,6 +13,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// One running `coracle`; killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
+    what: String,
     pub(crate) folder: PathBuf,
 }
 
@@ -31,17 +32,28 @@ pub(crate) fn free_port(address: &str) -> u16 {
 
 pub(crate) fn coracle() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
-    command.env("CORACLE_LOG", "warn,kube_client=error");
+    if std::env::var_os("CORACLE_LOG").is_none() {
+        command.env("CORACLE_LOG", "warn,kube_client=error");
+    }
     command
 }
 
 impl Process {
     /// Starts it and waits until it says that it is ready.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Process {
+        Process::start_by(Command::spawn, folder, arguments)
+    }
+
+    /// The same where `spawn` starts it.
+    pub(crate) fn start_by(
+        spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Process {
         let log = fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
         let mut command = coracle();
         command.args(arguments).arg("--data-dir").arg(folder).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().expect("the binary starts");
+        let mut child = spawn(&mut command).expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("it has an output"));
         let mut line = String::new();
         output.read_line(&mut line).expect("it prints");
@@ -50,8 +62,8 @@ impl Process {
             panic!("{arguments:?} is not ready: {}", fs::read_to_string(folder.join("log")).unwrap_or_default());
         }
         // Read on, so that it never waits for a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        Process { child, folder: folder.to_path_buf() }
+        std::thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+        Process { child, what: arguments.join(" "), folder: folder.to_path_buf() }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -73,6 +85,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            eprintln!("{} logged:\n{log}", self.what);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -90,7 +106,11 @@ impl Server {
         let listen = format!("127.0.0.1:{port}");
         let mut arguments = vec![command, "--listen", &listen];
         arguments.extend(more);
-        let process = Process::start(folder.path(), &arguments);
+        Server::new(Process::start(folder.path(), &arguments), &listen, folder)
+    }
+
+    /// One that runs, and listens there.
+    pub(crate) fn new(process: Process, listen: &str, folder: TempDir) -> Server {
         Server { process, url: format!("https://{listen}"), _folder: folder }
     }
 
