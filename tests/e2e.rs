@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "e2e/calls.rs"]
 mod calls;
+#[path = "e2e/certificates.rs"]
+mod certificates;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/commands.rs"]

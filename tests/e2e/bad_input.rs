@@ -339,7 +339,7 @@ async fn rapid_resets_and_many_streams_cost_no_memory() {
     let mut before = 0;
     for round in 0..TIMES / 10 {
         let tcp = tokio::net::TcpStream::connect(address(&target.server)).await.expect("it listens");
-        let stream = tls.connect(name(), tcp).await.expect("TLS");
+        let stream = tls.connect(name(&target.server), tcp).await.expect("TLS");
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.expect("HTTP/2");
         let driver = tokio::spawn(connection);
@@ -359,7 +359,7 @@ async fn rapid_resets_and_many_streams_cost_no_memory() {
     let after = target.memory();
     assert!(after < before + KIB_MAX, "{before} KiB became {after} KiB");
     let tcp = tokio::net::TcpStream::connect(address(&target.server)).await.expect("it listens");
-    let stream = tls.connect(name(), tcp).await.expect("TLS");
+    let stream = tls.connect(name(&target.server), tcp).await.expect("TLS");
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.expect("HTTP/2");
     tokio::spawn(connection);

@@ -4,6 +4,7 @@
 use crate::process::{Process, text};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,6 +18,8 @@ use std::sync::Once;
 /// Where `ip netns` keeps the names.
 const NAMESPACES: &str = "/run/netns";
 const LINKS: &str = "/sys/class/net";
+/// The state of such a socket in the kernel's table.
+const LISTENING: &str = "0A";
 /// The last byte of the first host's address.
 const FIRST_HOST: u8 = 10;
 
@@ -149,6 +152,28 @@ impl Host {
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// The TCP ports that somebody on this host listens on.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        let tables =
+            self.within(|| ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}"))));
+        let lines = tables.into_iter().flatten().flat_map(|table| table.lines().map(str::to_owned).collect::<Vec<_>>());
+        let listening = lines.filter_map(|line| {
+            let cells: Vec<&str> = line.split_whitespace().collect();
+            let (address, port) = cells.get(1)?.rsplit_once(':')?;
+            let is_here = self.own.is_some() || u32::from_str_radix(address, 16) == Ok(self.address_in_memory());
+            (cells.get(3) == Some(&LISTENING) && is_here).then(|| u16::from_str_radix(port, 16).ok())?
+        });
+        listening.collect()
+    }
+
+    /// As the kernel prints it.
+    fn address_in_memory(&self) -> u32 {
+        match self.address {
+            IpAddr::V4(address) => u32::from_ne_bytes(address.octets()),
+            IpAddr::V6(_) => 0,
+        }
     }
 
     /// Pulls its cable: nothing comes in or goes out, and nothing on the host ends.

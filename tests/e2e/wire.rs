@@ -1,9 +1,12 @@
 //! A client that says exactly what a test wants said, well formed or not: bytes over TLS.
 
-use crate::process::Server;
+use crate::process::{Process, Server};
 use base64::Engine as _;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -27,17 +30,29 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// Trust in the server's authority alone.
+/// A certificate with its key, as a client shows it.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// Trust in the server's authority alone, and no certificate.
 pub(crate) fn tls(server: &Server, protocols: &[&str]) -> Arc<ClientConfig> {
-    let text = std::fs::read_to_string(server.kubeconfig()).expect("the server wrote it");
-    let config: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
-    let ca = config.pointer("/clusters/0/cluster/certificate-authority-data").and_then(|ca| ca.as_str());
-    let pem = base64::engine::general_purpose::STANDARD.decode(ca.expect("it holds the CA")).expect("base64");
+    tls_as(server, None, protocols)
+}
+
+/// The same as somebody.
+pub(crate) fn tls_as(server: &Server, identity: Option<Identity>, protocols: &[&str]) -> Arc<ClientConfig> {
+    let ca = kubeconfig(server, "/clusters/0/cluster/certificate-authority-data");
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&pem).expect("PEM")).expect("a certificate");
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("PEM")).expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
+    let builder = builder.expect("versions").with_root_certificates(roots);
+    let mut config = match identity {
+        Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key).expect("a pair"),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
@@ -46,16 +61,71 @@ pub(crate) fn address(server: &Server) -> &str {
     server.url.trim_start_matches("https://")
 }
 
-pub(crate) fn name() -> ServerName<'static> {
-    ServerName::try_from("127.0.0.1").expect("an address")
+/// What the server's certificate is checked for.
+pub(crate) fn name(server: &Server) -> ServerName<'static> {
+    let host = address(server).rsplit_once(':').expect("a port follows").0;
+    ServerName::try_from(host.to_owned()).expect("an address")
 }
+
+/// A field of the admin's kubeconfig that is base64 there.
+fn kubeconfig(server: &Server, path: &str) -> String {
+    let text = std::fs::read_to_string(server.kubeconfig()).expect("the server wrote it");
+    let config: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
+    let field = config.pointer(path).and_then(|field| field.as_str()).expect("it is there");
+    let bytes = base64::engine::general_purpose::STANDARD.decode(field).expect("base64");
+    String::from_utf8(bytes).expect("PEM")
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// From PEM that holds both.
+    pub(crate) fn from_pem(pem: &str) -> Identity {
+        let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).map(|one| one.expect("a certificate")).collect();
+        Identity { chain, key: PrivateKeyDer::from_pem_slice(pem.as_bytes()).expect("a key") }
+    }
+
+    /// One of the two of a node, by its file in the node's `pki`.
+    pub(crate) fn of_node(node: &Process, file: &str) -> Identity {
+        let path = node.folder.join("pki").join(file);
+        Identity::from_pem(&std::fs::read_to_string(path).expect("the node wrote it"))
+    }
+
+    pub(crate) fn admin(server: &Server) -> Identity {
+        let part = |key: &str| kubeconfig(server, &format!("/users/0/user/{key}"));
+        Identity::from_pem(&(part("client-certificate-data") + &part("client-key-data")))
+    }
+
+    /// Says what a node of the cluster says, in the name of another authority.
+    pub(crate) fn foreign(node: &str) -> Identity {
+        let subject = |name: &str, group: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.distinguished_name.push(DnType::OrganizationName, group);
+            params
+        };
+        // Also named as the cluster's is: a verifier that compares names alone would take it.
+        let mut ca = subject("coracle-ca", "");
+        ca.distinguished_name.remove(DnType::OrganizationName);
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = Issuer::new(ca, KeyPair::generate().expect("a key"));
+        let mut params = subject(&format!("system:node:{node}"), "system:nodes");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &issuer).expect("it signs");
+        Identity::from_pem(&(certificate.pem() + &key.serialize_pem()))
+    }
+}
+
+// === impl Wire ===
 
 impl Wire {
     pub(crate) fn open(server: &Server, tls: &Arc<ClientConfig>) -> Wire {
         let tcp = TcpStream::connect(address(server)).expect("the server listens");
         tcp.set_nodelay(true).expect("a socket");
         tcp.set_read_timeout(Some(READ_TIMEOUT)).expect("a time-out");
-        let session = ClientConnection::new(Arc::clone(tls), name()).expect("a session");
+        let session = ClientConnection::new(Arc::clone(tls), name(server)).expect("a session");
         Wire { stream: StreamOwned::new(session, tcp), read: Vec::new() }
     }
 

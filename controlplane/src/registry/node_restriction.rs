@@ -1,5 +1,5 @@
 //! NodeRestriction: what a node may not write, although it may write the object. As the plugin of that name in
-//! kube-apiserver 1.36; which objects a node may touch at all is `rbac`'s.
+//! kube-apiserver 1.36; which objects a node may touch at all is `node_authorizer`'s.
 
 use super::{Call, Registry, User};
 use api::object::edit;
