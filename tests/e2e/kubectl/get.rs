@@ -100,20 +100,25 @@ fn a_selection_is_what_was_asked_for() {
 #[test]
 fn a_change_is_followed() {
     let Some(kubectl) = Kubectl::up() else { return };
+    kubectl.ok("create configmap first --from-literal=a=b");
+    kubectl.ok("label configmap first watched=yes");
     let mut command = Command::new("kubectl");
     command.args(["get", "configmaps", "-w", "-l", "watched=yes", "--output-watch-events", "--no-headers"]);
     command.env("KUBECONFIG", kubectl.server.kubeconfig()).stdout(Stdio::piped());
     let mut follower = command.spawn().expect("it starts");
     let mut lines = BufReader::new(follower.stdout.take().expect("it has an output")).lines();
+    let mut check = |expected: &str| {
+        let line = lines.next().expect("a line").expect("it can be read");
+        let row = rows(&line).remove(0);
+        assert!(row.starts_with(expected), "{row} is no {expected}");
+    };
+    // It has listed: what comes from now on, it sees.
+    check("ADDED first 1");
     kubectl.ok("create configmap seen --from-literal=a=b");
     kubectl.ok("label configmap seen watched=yes");
     kubectl.ok("annotate configmap seen note=changed");
     kubectl.ok("label configmap seen watched-");
-    for expected in ["ADDED seen 1", "MODIFIED seen 1", "DELETED seen 1"] {
-        let line = lines.next().expect("a line").expect("it can be read");
-        let row = rows(&line).remove(0);
-        assert!(row.starts_with(expected), "{row} is no {expected}");
-    }
+    ["ADDED seen 1", "MODIFIED seen 1", "DELETED seen 1"].into_iter().for_each(check);
     follower.kill().expect("it runs");
     eventually("its end", || follower.try_wait().expect("it is ours"));
 }
