@@ -80,8 +80,14 @@ struct Link {
     node: String,
     address: SocketAddr,
     // Held across a connect only: whoever comes meanwhile waits for the same connection.
-    sender: tokio::sync::Mutex<Option<SendRequest<Body>>>,
+    open: tokio::sync::Mutex<Option<Open>>,
     down: AtomicBool,
+}
+
+struct Open {
+    sender: SendRequest<Body>,
+    /// What it was opened with.
+    tls: Arc<rustls::ClientConfig>,
 }
 
 // === impl Peers ===
@@ -136,7 +142,7 @@ impl Peers {
             };
             let has_ended = link.forget_ended().await;
             match (failed.take_message(), again) {
-                // The connection was about to end, as they do with their certificates: the next one is as good.
+                // The connection was about to end: the next one is as good.
                 (Some(unsent), kept) if !is_second => (request, again, is_second) = (unsent, kept, true),
                 (unsent, kept) => {
                     if has_ended {
@@ -158,22 +164,24 @@ impl Peers {
             return link.clone();
         }
         let (node, down) = (node.to_owned(), AtomicBool::new(false));
-        let link = Arc::new(Link { node: node.clone(), address, sender: tokio::sync::Mutex::default(), down });
+        let link = Arc::new(Link { node: node.clone(), address, open: tokio::sync::Mutex::default(), down });
         links.insert(node, link.clone());
         link
     }
 
     async fn connected(&self, link: &Arc<Link>) -> Result<SendRequest<Body>, BoxError> {
-        let mut slot = link.sender.lock().await;
-        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
-            link.down.store(false, Ordering::Relaxed);
-            return Ok(sender.clone());
-        }
         let tls = self.0.tls.load_full().ok_or("this node has no certificate yet")?;
-        let connecting = connect(tls, &link.node, link.address);
+        let mut slot = link.open.lock().await;
+        // The peer ends a connection with the certificate that it was opened with. So a new certificate has a new
+        // connection; the one before goes on for the requests that it has.
+        if let Some(open) = slot.as_ref().filter(|open| !open.sender.is_closed() && Arc::ptr_eq(&open.tls, &tls)) {
+            link.down.store(false, Ordering::Relaxed);
+            return Ok(open.sender.clone());
+        }
+        let connecting = connect(tls.clone(), &link.node, link.address);
         let sender = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| "no answer in time")??;
         link.down.store(false, Ordering::Relaxed);
-        Ok(slot.insert(sender).clone())
+        Ok(slot.insert(Open { sender, tls }).sender.clone())
     }
 
     /// Until a connection succeeds again, nobody picks the node by choice.
@@ -207,8 +215,8 @@ impl Peers {
 impl Link {
     /// False if the connection goes on: then one request alone has failed.
     async fn forget_ended(&self) -> bool {
-        let mut slot = self.sender.lock().await;
-        slot.take_if(|sender| sender.is_closed());
+        let mut slot = self.open.lock().await;
+        slot.take_if(|open| open.sender.is_closed());
         slot.is_none()
     }
 }
