@@ -63,6 +63,7 @@ impl Lab {
     pub(crate) fn new() -> Lab {
         clear_after_the_dead();
         let number = (1..=u8::MAX).find_map(Number::claim).expect("a number is free");
+        clear(number.number);
         let network = match bridge(number.number) {
             Ok(()) => Network::Bridge,
             Err(why) => {
