@@ -96,8 +96,7 @@ fn a_new_version_more_pods_fewer_pods_and_deleted_pods_fail_no_request() {
     let server = Server::up();
     server.push("hello", "hello:v2");
     let port = hello(&server);
-    let yaml = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hello/hello.yaml"))
-        .expect("it is there");
+    let yaml = std::fs::read_to_string("examples/hello/hello.yaml").expect("it is there");
     let roll_out = |from: &str, to: &str| {
         let file = server.process.folder.join("hello.yaml");
         std::fs::write(&file, yaml.replace(from, to)).expect("written");

@@ -60,7 +60,7 @@ spec:
 
 /// `examples/hello`, whose pods leave a node that cannot be reached after a second.
 pub(crate) fn hello_that_leaves() -> String {
-    let yaml = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hello/hello.yaml"));
+    let yaml = std::fs::read_to_string("examples/hello/hello.yaml");
     let tolerations = "    spec:\n      tolerations:\n        - {key: node.kubernetes.io/unreachable, operator: Exists, \
                        effect: NoExecute, tolerationSeconds: 1}\n      containers:";
     yaml.expect("it is there").replace("    spec:\n      containers:", tolerations)

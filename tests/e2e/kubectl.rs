@@ -66,7 +66,7 @@ impl Kubectl {
 
     fn run(&self, line: &str, input: &str) -> Output {
         let mut command = Command::new("kubectl");
-        command.args(words(line)).env("KUBECONFIG", self.server.kubeconfig()).current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.args(words(line)).env("KUBECONFIG", self.server.kubeconfig());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let mut stdin = child.stdin.take().expect("it has an input");

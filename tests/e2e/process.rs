@@ -120,7 +120,7 @@ impl Server {
 
     /// Runs a program with this cluster's kubeconfig; its output.
     pub(crate) fn run(&self, command: &mut Command) -> Output {
-        command.env("KUBECONFIG", self.kubeconfig()).current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.env("KUBECONFIG", self.kubeconfig());
         command.stdin(Stdio::null()).output().expect("it starts")
     }
 

@@ -20,7 +20,7 @@ const RELEASE: &str = "1.36";
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let folder = args.first().cloned().or_else(|| std::env::var("CORACLE_FACTS").ok());
     let folder = PathBuf::from(folder.context("no folder: pass it as argument, or set CORACLE_FACTS")?);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = crate::shell::root();
     let api = root.join("api/src/generated");
     fs::create_dir_all(&api)?;
     fs::write(api.join("fields.txt"), fields(&folder)?)?;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The repository's root.
+/// The root of the repository whose `cargo` runs this, which need not be the one that this was built in: checkouts
+/// share their build products.
 #[must_use]
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    xtask.parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Where build products go: `CARGO_TARGET_DIR`, or a folder outside the checkout that lives on between checkouts.

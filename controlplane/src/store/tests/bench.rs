@@ -23,7 +23,7 @@ fn bytes_written() -> u64 {
 }
 
 async fn puts(in_flight: usize, count: usize) {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let dir = tempfile::tempdir_in(".").unwrap();
     let store = open(dir.path());
     // Not to be compressed, which would flatter the bytes written.
     let value: String = (0..1024).map(|_| char::from(rand::random_range(b' '..b'~'))).collect();
@@ -57,7 +57,7 @@ async fn puts(in_flight: usize, count: usize) {
 }
 
 async fn idle() {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let dir = tempfile::tempdir_in(".").unwrap();
     let store = open(dir.path());
     write(&store, vec![put("a", "1")]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
