@@ -44,5 +44,6 @@ fn measure() {
     peers::hello(&server);
     neighbours::notice(&server);
     first::answers(&server);
-    scale::out(&server, first::PODS);
+    drop(server);
+    scale::out();
 }

@@ -9,10 +9,9 @@ mod store;
 
 pub use name::Reference;
 
+use crate::keyed::Keyed;
 use bytes::Bytes;
 use client::http::Plain;
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::Store;
@@ -26,7 +25,7 @@ pub struct Images {
     store: Arc<Store>,
     embedded: Option<Plain>,
     /// One pull of a name at a time; the others find its result.
-    pulls: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    pulls: Arc<Keyed<tokio::sync::Mutex<()>>>,
 }
 
 /// An image that is on this node.
@@ -94,7 +93,7 @@ impl Images {
     /// Asks the registry, and fetches what is not here yet. True if nothing had to be fetched.
     pub async fn pull(&self, reference: &str, credentials: &[String]) -> Result<(Entry, bool), Error> {
         let name = Reference::parse(reference).map_err(Error::Name)?;
-        let turn = Arc::clone(self.pulls.lock().entry(reference.to_owned()).or_default());
+        let turn = self.pulls.get(reference);
         let _turn = turn.lock().await;
         let failed = |why: String| Error::Pull { reference: reference.to_owned(), why };
         let registry = registry::Registry::new(&name, self.embedded.as_ref(), credentials).map_err(failed)?;

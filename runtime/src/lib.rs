@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod image;
+mod keyed;
 pub mod node;
 
 use bytes::Bytes;

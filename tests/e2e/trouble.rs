@@ -1,6 +1,7 @@
 //! Bad input and bad surroundings: a clear answer, an exit status, nothing lost.
 
 use crate::process::{Server, coracle, free_port, text};
+use sha2::{Digest, Sha256};
 use std::net::TcpListener;
 
 /// Exit status and what was said.
@@ -34,6 +35,25 @@ fn a_data_folder_that_another_process_holds_is_named() {
     let (status, said) = failed(&["server", "--listen", &listen, "--data-dir", folder]);
     assert_eq!(status, Some(1));
     assert!(said.contains(folder), "{said}");
+}
+
+#[test]
+fn a_data_folder_that_a_newer_version_wrote_is_left_alone() {
+    let port = free_port("127.0.0.1");
+    let mut server = Server::start("server", port, &[]);
+    assert_eq!(server.process.terminate(), Some(0));
+    let identity = server.process.folder.join("store/identity");
+    let text = std::fs::read_to_string(&identity).expect("it is there");
+    let (body, _) = text.split_once('\n').expect("two lines");
+    let newer = body.replacen("\"format\":", "\"format\":9", 1);
+    let sum = hex::encode(Sha256::digest(&newer));
+    let newer = format!("{newer}\n{sum}\n");
+    std::fs::write(&identity, &newer).expect("written");
+    let folder = server.process.folder.to_str().expect("utf-8");
+    let (status, said) = failed(&["server", "--listen", &format!("127.0.0.1:{port}"), "--data-dir", folder]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("newer version") && said.contains(folder), "{said}");
+    assert_eq!(std::fs::read_to_string(&identity).expect("it is there"), newer);
 }
 
 #[test]

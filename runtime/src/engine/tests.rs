@@ -72,6 +72,25 @@ async fn a_core_module_prints_and_ends() {
 }
 
 #[tokio::test]
+async fn a_component_ends_with_a_code_of_its_own() {
+    let text = r#"(component
+        (import "wasi:cli/exit@0.2.12" (instance $exit (export "exit-with-code" (func (param "status-code" u8)))))
+        (core func $exit (canon lower (func $exit "exit-with-code")))
+        (core module $guest
+            (import "wasi" "exit" (func $exit (param i32)))
+            (func (export "run") (result i32) (call $exit (i32.const 7)) (i32.const 0)))
+        (core instance $guest (instantiate $guest (with "wasi" (instance (export "exit" (func $exit))))))
+        (func $run (result (result)) (canon lift (core func $guest "run")))
+        (instance $command (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $command)))"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = engine(&folder);
+    let artifact = engine.compile(wat::parse_str(text).expect("a component").into()).await.expect("it compiles");
+    let exit = engine.start(&artifact, config(&Arc::default())).wait().await;
+    assert_eq!(exit, Exit::Code(7));
+}
+
+#[tokio::test]
 async fn a_trap_is_told_in_words() {
     let (exit, _) = run("unreachable").await;
     assert_eq!(exit, Exit::Trap("wasm trap: wasm `unreachable` instruction executed".to_owned()));

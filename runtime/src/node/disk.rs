@@ -1,18 +1,22 @@
 //! The node's durable memory: named values in one append-only file, each write checked, grouped and synced.
 //!
 //! Knows bytes and names, not pods. A torn or damaged tail is cut off at the next start; what was synced before stays.
+//! What the disk does not take, because it is full or worse, is kept and written as soon as it does.
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
 
-/// Writes that wait for the disk; more are dropped to the next write of the same name, and said so.
-const WRITES_MAX: usize = 16_384;
+/// After a failed write the next one waits.
+const RETRY: Duration = Duration::from_secs(5);
 /// The file is written anew when it is this much larger than twice what it holds.
 const WASTE_BYTES_MAX: u64 = 8 << 20;
 const FILE: &str = "node.log";
@@ -24,13 +28,22 @@ const PART_BYTES_MAX: u32 = 64 << 20;
 
 /// Where values are written to. Cheap to clone; the last clone's end closes the file.
 #[derive(Clone)]
-pub(super) struct Disk {
-    tx: mpsc::Sender<Message>,
+pub(super) struct Disk(Arc<Handle>);
+
+struct Handle(Arc<Queue>);
+
+/// What waits for the disk: of each name the newest value alone, so that it is bounded as the names are.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
 }
 
-enum Message {
-    Write(String, Option<Bytes>),
-    Flush(tokio::sync::oneshot::Sender<()>),
+#[derive(Default)]
+struct Waiting {
+    writes: BTreeMap<String, Option<Bytes>>,
+    flushes: Vec<oneshot::Sender<()>>,
+    is_closed: bool,
 }
 
 /// The file and what it holds.
@@ -40,6 +53,8 @@ struct Log {
     live: BTreeMap<String, Bytes>,
     file_bytes: u64,
     live_bytes: u64,
+    /// The file is not what it should be: a write or a sync failed, and only a new file is sure to be whole.
+    is_behind: bool,
 }
 
 // === impl Disk ===
@@ -50,51 +65,80 @@ impl Disk {
         std::fs::create_dir_all(dir)?;
         let mut log = Log::open(dir)?;
         let live = log.live.clone();
-        let (tx, mut rx) = mpsc::channel(WRITES_MAX);
+        let queue = Arc::new(Queue::default());
+        let from = Arc::clone(&queue);
         // A thread of its own: it waits for the disk most of its life.
         let work = move || {
-            while let Some(first) = rx.blocking_recv() {
-                let (mut writes, mut waiting) = (Vec::new(), Vec::new());
-                let mut next = Some(first);
-                while let Some(message) = next.take() {
-                    match message {
-                        Message::Write(name, value) => writes.push((name, value)),
-                        Message::Flush(done) => waiting.push(done),
+            while let Some(Waiting { writes, flushes, .. }) = from.take(log.is_behind) {
+                let was_behind = log.is_behind;
+                match log.append(writes) {
+                    Err(error) if !was_behind => {
+                        tracing::error!(dir = %log.dir.display(), %error, "the node's local store cannot be written: what it \
+                            misses is kept in memory and lost if the node stops now; trying again until it can be");
                     }
-                    next = rx.try_recv().ok();
+                    Ok(()) if was_behind => {
+                        tracing::info!("the node's local store is written again, nothing is missing")
+                    }
+                    _ => {}
                 }
-                if let Err(error) = log.append(writes) {
-                    tracing::error!(%error, "the node's local store cannot be written");
-                }
-                for done in waiting {
+                for done in flushes {
                     let _ = done.send(());
                 }
             }
         };
         std::thread::Builder::new().name("node-disk".to_owned()).spawn(work)?;
-        Ok((Disk { tx }, live))
+        Ok((Disk(Arc::new(Handle(queue))), live))
     }
 
     pub(super) fn put(&self, name: String, value: Bytes) {
-        self.send(Message::Write(name, Some(value)));
+        self.write(name, Some(value));
     }
 
     pub(super) fn remove(&self, name: String) {
-        self.send(Message::Write(name, None));
+        self.write(name, None);
     }
 
-    /// Resolves when everything written before is on the disk.
+    /// Resolves when everything written before is on the disk, or could not be written, which the log tells.
     pub(super) async fn flush(&self) {
-        let (done, wait) = tokio::sync::oneshot::channel();
-        if self.tx.send(Message::Flush(done)).await.is_ok() {
-            let _ = wait.await;
-        }
+        let (done, wait) = oneshot::channel();
+        self.0.0.waiting.lock().flushes.push(done);
+        self.0.0.changed.notify_one();
+        let _ = wait.await;
     }
 
-    fn send(&self, message: Message) {
-        if self.tx.try_send(message).is_err() {
-            tracing::error!("the node's local store is too slow: a write was dropped");
+    fn write(&self, name: String, value: Option<Bytes>) {
+        self.0.0.waiting.lock().writes.insert(name, value);
+        self.0.0.changed.notify_one();
+    }
+}
+
+// === impl Handle ===
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.waiting.lock().is_closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Waits for work; `None` when there will be no more. One that is to try again gets nothing to do in time.
+    fn take(&self, is_to_retry: bool) -> Option<Waiting> {
+        let mut waiting = self.waiting.lock();
+        while waiting.writes.is_empty() && waiting.flushes.is_empty() {
+            if waiting.is_closed {
+                return None;
+            }
+            if !is_to_retry {
+                self.changed.wait(&mut waiting);
+            } else if self.changed.wait_for(&mut waiting, RETRY).timed_out() {
+                break;
+            }
         }
+        let is_closed = waiting.is_closed;
+        Some(Waiting { is_closed, ..std::mem::replace(&mut *waiting, Waiting { is_closed, ..Waiting::default() }) })
     }
 }
 
@@ -121,14 +165,13 @@ impl Log {
             file.sync_all()?;
         }
         let live_bytes = live.iter().map(|(name, value)| record_bytes(name, value)).sum();
-        Ok(Log { dir: dir.to_owned(), file, live, file_bytes: at as u64, live_bytes })
+        Ok(Log { dir: dir.to_owned(), file, live, file_bytes: at as u64, live_bytes, is_behind: false })
     }
 
-    fn append(&mut self, writes: Vec<(String, Option<Bytes>)>) -> io::Result<()> {
-        // Of several writes of one name only the last counts.
-        let last: BTreeMap<String, Option<Bytes>> = writes.into_iter().collect();
+    /// Makes the writes durable, and those that failed before.
+    fn append(&mut self, writes: BTreeMap<String, Option<Bytes>>) -> io::Result<()> {
         let mut batch = Vec::new();
-        for (name, value) in last {
+        for (name, value) in writes {
             if self.live.get(&name) == value.as_ref() {
                 continue;
             }
@@ -141,13 +184,18 @@ impl Log {
             let old_bytes = old.map_or(0, |old| record_bytes(&name, &old));
             self.live_bytes = self.live_bytes + new_bytes - old_bytes;
         }
-        if batch.is_empty() {
-            return Ok(());
+        let file_bytes = self.file_bytes + batch.len() as u64;
+        if self.is_behind || file_bytes > self.live_bytes * 2 + WASTE_BYTES_MAX {
+            self.is_behind = true;
+            self.rewrite()?;
+            self.is_behind = false;
+        } else if !batch.is_empty() {
+            self.is_behind = true;
+            self.file.write_all(&batch)?;
+            self.file.sync_data()?;
+            (self.is_behind, self.file_bytes) = (false, file_bytes);
         }
-        self.file.write_all(&batch)?;
-        self.file.sync_data()?;
-        self.file_bytes += batch.len() as u64;
-        if self.file_bytes > self.live_bytes * 2 + WASTE_BYTES_MAX { self.rewrite() } else { Ok(()) }
+        Ok(())
     }
 
     /// Writes what lives into a new file, which then takes the old one's place.
@@ -214,8 +262,12 @@ fn record(bytes: &Bytes, at: usize) -> Option<(String, Option<Bytes>, usize)> {
 mod tests {
     use super::*;
 
+    fn one(name: &str, value: Option<Bytes>) -> BTreeMap<String, Option<Bytes>> {
+        BTreeMap::from([(name.to_owned(), value)])
+    }
+
     fn write(dir: &Path, name: &str, value: Option<&'static str>) {
-        Log::open(dir).unwrap().append(vec![(name.to_owned(), value.map(Bytes::from))]).unwrap();
+        Log::open(dir).unwrap().append(one(name, value.map(Bytes::from))).unwrap();
     }
 
     #[test]
@@ -233,7 +285,7 @@ mod tests {
             let mut log = Log::open(other.path()).unwrap();
             assert!(states.contains(&log.live), "cut at {cut}");
             // And it can be written on from there.
-            log.append(vec![("z".to_owned(), Some(Bytes::from("9")))]).unwrap();
+            log.append(one("z", Some(Bytes::from("9")))).unwrap();
             assert_eq!(Log::open(other.path()).unwrap().live.get("z"), Some(&Bytes::from("9")));
         }
         for at in 0..whole.len() {
@@ -251,11 +303,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(dir.path()).unwrap();
         for round in 0..30_u8 {
-            log.append(vec![("big".to_owned(), Some(Bytes::from(vec![round; 1 << 20])))]).unwrap();
+            log.append(one("big", Some(Bytes::from(vec![round; 1 << 20])))).unwrap();
         }
         let meta = std::fs::metadata(dir.path().join(FILE)).unwrap();
         assert!(meta.len() < (12 << 20), "{} bytes", meta.len());
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
         assert_eq!(Log::open(dir.path()).unwrap().live["big"][0], 29);
+    }
+    #[test]
+    fn what_a_full_disk_did_not_take_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::open(dir.path()).unwrap();
+        log.append(one("a", Some("1".into()))).unwrap();
+        log.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        // A folder in its way fails the new file, too.
+        let in_the_way = dir.path().join(format!("{FILE}.new"));
+        std::fs::create_dir(&in_the_way).unwrap();
+        log.append(one("b", Some("2".into()))).unwrap_err();
+        log.append(one("a", None)).unwrap_err();
+        log.append(BTreeMap::new()).unwrap_err();
+        let kept = |dir: &Path| Log::open(dir).unwrap().live.into_keys().collect::<Vec<_>>();
+        assert_eq!(kept(dir.path()), ["a"]);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        log.append(BTreeMap::new()).unwrap();
+        assert_eq!(kept(dir.path()), ["b"]);
+        log.append(one("c", Some("3".into()))).unwrap();
+        assert_eq!(kept(dir.path()), ["b", "c"]);
     }
 }

@@ -3,9 +3,8 @@
 use super::{Exit, Image, LogWriter, Pull, PullError, PullPolicy, Sandbox, Start, Started};
 use crate::engine::{self, Artifact, Engine, InstanceConfig, LogSink, Network, Preopen};
 use crate::image::{self, Images};
+use crate::keyed::Keyed;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +32,13 @@ pub struct Wasm {
     engine: Engine,
     images: Images,
     networks: Networks,
-    /// Compiled code by digest of the Wasm file; each is compiled once, however many pods wait for it.
-    artifacts: Arc<Mutex<HashMap<String, Arc<OnceCell<Artifact>>>>>,
+    /// By digest of the Wasm file; each is compiled once, however many pods wait for it, and stays for as long as a
+    /// container runs it. After that the engine has it on the disk.
+    artifacts: Arc<Keyed<OnceCell<Artifact>>>,
 }
+
+/// Compiled code.
+type Code = Arc<OnceCell<Artifact>>;
 
 struct Sink(LogWriter);
 
@@ -68,22 +71,25 @@ impl Wasm {
         } else {
             (here.ok_or_else(|| PullError::NeverPull(pull.reference.clone()))?, true)
         };
-        self.artifact(&entry).await?;
+        self.code(&entry).await?;
         Ok(Image { reference: pull.reference, digest: entry.wasm_digest, bytes: entry.bytes, cached })
     }
 
-    async fn artifact(&self, entry: &image::Entry) -> Result<(), PullError> {
-        let cell = Arc::clone(self.artifacts.lock().entry(entry.wasm_digest.clone()).or_default());
+    async fn code(&self, entry: &image::Entry) -> Result<Code, PullError> {
+        let code = self.artifacts.get(&entry.wasm_digest);
         let compile = || async {
             let wasm = self.images.wasm(entry).await.map_err(|error| PullError::Failed(error.to_string()))?;
             self.engine.compile(wasm).await.map_err(|error| PullError::Unusable(error.to_string()))
         };
-        cell.get_or_try_init(compile).await.map(|_| ())
+        code.get_or_try_init(compile).await?;
+        Ok(code)
     }
 
-    fn begin(&self, start: Start) -> Result<Started, String> {
-        let cell = self.artifacts.lock().get(&start.image.digest).cloned();
-        let artifact = cell.as_ref().and_then(|cell| cell.get()).ok_or("the image is not compiled on this node")?;
+    async fn begin(&self, start: Start) -> Result<Started, String> {
+        let (digest, bytes) = (start.image.digest.clone(), start.image.bytes);
+        let entry = image::Entry { wasm_digest: digest.clone(), digest, bytes };
+        let code = self.code(&entry).await.map_err(|error| error.to_string())?;
+        let artifact = code.get().expect("it is compiled");
         // As argv[0], programs expect a name.
         let mut args = if start.command.is_empty() { vec![start.container.clone()] } else { start.command };
         args.extend(start.args);
@@ -120,7 +126,12 @@ impl Wasm {
                 engine::Exit::Stopped => Exit::Stopped,
             }
         });
-        Ok(Started { http, exit, stop: Arc::new(move |_grace| stopped.stop()) })
+        let stop = move |_grace| {
+            // Held until the container is forgotten, so that others that start meanwhile find it.
+            let _ = &code;
+            stopped.stop();
+        };
+        Ok(Started { http, exit, stop: Arc::new(stop) })
     }
 }
 
@@ -132,7 +143,7 @@ impl Sandbox for Wasm {
 
     fn start(&self, start: Start) -> BoxFuture<'static, Result<Started, String>> {
         let wasm = self.clone();
-        Box::pin(async move { wasm.begin(start) })
+        Box::pin(async move { wasm.begin(start).await })
     }
 }
 
