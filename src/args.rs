@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Make, list and revoke join tokens
     #[command(subcommand)]
     Token(Token),
+    /// List, add, promote and remove the members that keep the cluster's state
+    #[command(subcommand)]
+    Member(Member),
     /// Push, pull, list, inspect and remove images of the embedded registry
     #[command(subcommand)]
     Image(Image),
@@ -96,6 +99,12 @@ pub(crate) struct Server {
     /// Where the API listens
     #[arg(long, env = "CORACLE_LISTEN", value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
     pub(crate) listen: SocketAddr,
+    /// A member of the cluster to become a member of, as in https://192.0.2.1:6443; without effect once it is one
+    #[arg(long, env = "CORACLE_JOIN", value_name = "URL")]
+    pub(crate) join: Option<String>,
+    /// The token for that, from `coracle member add`
+    #[arg(long, env = "CORACLE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
     #[command(flatten)]
     pub(crate) data: Data,
     #[command(flatten, next_help_heading = "Control plane")]
@@ -238,6 +247,37 @@ pub(crate) enum Token {
         #[command(flatten)]
         access: Access,
         /// The part before the dot
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Member {
+    /// Show the members, and which of them leads
+    List {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Print the command that adds a server, with a token that is good for one
+    Add {
+        #[command(flatten)]
+        access: Access,
+        /// How long the token may be used
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// Let a learner vote now; one that has caught up does so by itself
+    Promote {
+        #[command(flatten)]
+        access: Access,
+        /// As `coracle member list` shows it
+        id: String,
+    },
+    /// Remove a member for good; its process ends
+    Remove {
+        #[command(flatten)]
+        access: Access,
+        /// As `coracle member list` shows it
         id: String,
     },
 }

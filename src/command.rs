@@ -5,6 +5,7 @@ pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod logs;
+pub(crate) mod member;
 pub(crate) mod token;
 
 use crate::args::{self, Scope};

@@ -2,20 +2,28 @@
 
 use crate::args::{Control, Data, Part};
 use crate::folder;
+use crate::member::{self, Credentials};
 use anyhow::{Context, Result, bail};
 use client::{Clock, Handle};
+use controlplane::apiserver::members::Joining;
 use controlplane::apiserver::{self, Authentication, Links};
 use controlplane::images::Images;
+use controlplane::members::Membership;
+use controlplane::peers::{self, Inbox, Outbox};
 use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
-use controlplane::store::Store;
+use controlplane::store::kv::Error as StoreError;
+use controlplane::store::{Kv, Store};
 use controlplane::{controllers, scheduler};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use proxy::tunnel;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +37,17 @@ const NODE_GRACE_MIN: Duration = Duration::from_secs(15);
 /// A shorter one would have nodes ask for certificates all the time.
 const SIGNING_MIN: Duration = Duration::from_secs(15);
 
+/// Between two attempts to read from a store that has no leader.
+const READ_RETRY: Duration = Duration::from_secs(1);
+/// A member that was removed goes on for so long: the others may need its vote to settle that.
+const REMOVED_LINGER: Duration = Duration::from_secs(2);
+
+/// How a server becomes a member of a cluster.
+pub(crate) struct JoinAs<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) token: Option<&'a str>,
+}
+
 /// A running control plane.
 pub(crate) struct ControlPlane {
     pub(crate) pki: Arc<Pki>,
@@ -38,17 +57,22 @@ pub(crate) struct ControlPlane {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
     store: Store,
+    membership: Membership,
     tasks: JoinSet<Result<()>>,
+    /// What other members need of this one until its store is closed.
+    peering: JoinSet<()>,
 }
 
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Opens the data folder and starts all parts; the API answers when this returns.
+    /// Opens the data folder and starts all parts; the API answers when this returns. With other members, that is when
+    /// most of them can be reached.
     pub(crate) async fn start(
         args: &Control,
         data: &Data,
         listen: SocketAddr,
+        join: Option<JoinAs<'_>>,
         clock: Clock,
         stop: &CancellationToken,
     ) -> Result<ControlPlane> {
@@ -59,58 +83,45 @@ impl ControlPlane {
         let address = listener.local_addr()?;
         let advertise =
             SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
-        let store = Store::open(controlplane::store::Config::new(folder.join("store")))?;
-        let pki = Pki::open_or_create(&folder.join("pki"), names(args, advertise)?, clock.clone())?;
-        let pki = Arc::new(pki);
+        let own = Joining { name: crate::host::host_name(), url: format!("https://{advertise}") };
+        let outbox = Outbox::new(own.url.clone());
+        let store = open_store(&folder, join, &own, &outbox).await?;
+        let mut names = names(args, advertise)?;
+        names.dns.push(peers::server_name(store.member_id()));
+        let pki = Arc::new(Pki::open_or_create(&folder.join("pki"), names, clock.clone())?);
+        let credentials = Credentials::new(&pki, store.member_id())?;
+        let membership = Membership::new(store.clone(), credentials.dial());
         let images = Images::open(folder.join("images"))?;
-        let config = registry_config(args, advertise)?;
-        let registry = Registry::open(Arc::new(store.clone()), config, clock.clone()).await?;
+        let (mut tasks, mut peering) = (JoinSet::new(), JoinSet::new());
+        peering.spawn(outbox.clone().run(store.clone(), credentials.tls.clone()));
+        peering.spawn(membership.clone().announce(own.name, own.url));
+        peering.spawn(membership.clone().promote_learners());
+        tasks.spawn(leave(membership.clone(), stop.clone()));
+        let (opened, registry) = oneshot::channel();
+        let inbox = Inbox::new(store.clone(), outbox);
+        let config = api_config(args, listener, &pki, &images, &membership, inbox, &clock)?;
+        let served = apiserver::serve(config, registry, stop.clone());
+        tasks.spawn(async move { served.await.context("the API server failed") });
+        let registry = open_registry(&store, registry_config(args, advertise)?, &clock).await?;
+        let _ = opened.send(registry.clone());
         let local = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
         let url = format!("https://{}", SocketAddr::new(local, address.port()));
         let kubeconfig = folder.join("admin.kubeconfig");
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
-        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, store, tasks: JoinSet::new() };
-        control.serve(args, listener, &images, &clock, stop)?;
+        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, store, membership, tasks, peering };
         control.run_components(args, &clock, stop);
-        control.run_chores(images, clock, stop.clone());
+        control.run_chores(images, credentials, clock, stop.clone());
         Ok(control)
     }
 
-    fn serve(
-        &mut self,
-        args: &Control,
-        listener: TcpListener,
-        images: &Arc<Images>,
-        clock: &Clock,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let token_file = args.token_auth_file.as_ref().map(read).transpose()?;
-        let authentication = Authentication {
-            token_file: token_file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-            client_cas: args.client_ca_file.as_ref().map(read).transpose()?,
-            anonymous: args.anonymous_auth,
-            ..Authentication::default()
-        };
-        let config = apiserver::Config {
-            listener,
-            pki: self.pki.clone(),
-            authentication,
-            images: images.clone(),
-            links: Links::new(),
-            clock: clock.clone(),
-        };
-        let (registry, stop) = (self.registry.clone(), stop.clone());
-        self.tasks
-            .spawn(async move { apiserver::serve(config, registry, stop).await.context("the API server failed") });
-        Ok(())
-    }
-
+    /// Controllers and scheduler, at the member that leads: two that act on the same objects would undo each other's
+    /// work.
     fn run_components(&mut self, args: &Control, clock: &Clock, stop: &CancellationToken) {
         let handle = |name: &str| -> Handle {
             let user = User::new(name, &[registry::AUTHENTICATED, registry::MASTERS]);
             Arc::new(Local::new(self.registry.clone(), user))
         };
+        let mut parts: Vec<Component> = Vec::new();
         if !args.disable.contains(&Part::Controllers) {
             let (pki, lifetime) = (self.pki.clone(), args.cluster_signing_duration);
             let sign = move |request: &str, signer: &str, user: &str| {
@@ -127,22 +138,22 @@ impl ControlPlane {
                 node_grace: args.node_monitor_grace_period,
                 cluster_cidr: CLUSTER_CIDR.to_owned(),
             };
-            let stop = stop.clone();
-            self.tasks.spawn(async move {
-                controllers::run(config, stop).await;
-                Ok(())
-            });
+            parts.push(Box::new(move |stop| controllers::run(config.clone(), stop).boxed()));
         }
         if !args.disable.contains(&Part::Scheduler) {
-            let (cluster, clock, stop) = (handle("system:kube-scheduler"), clock.clone(), stop.clone());
-            self.tasks.spawn(async move {
-                scheduler::run(cluster, clock, stop).await;
-                Ok(())
-            });
+            let (cluster, clock) = (handle("system:kube-scheduler"), clock.clone());
+            parts.push(Box::new(move |stop| scheduler::run(cluster.clone(), clock.clone(), stop).boxed()));
         }
+        self.tasks.spawn(lead(self.membership.clone(), parts, stop.clone()));
     }
 
-    fn run_chores(&mut self, images: Arc<Images>, clock: Clock, stop: CancellationToken) {
+    fn run_chores(
+        &mut self,
+        images: Arc<Images>,
+        credentials: Arc<Credentials>,
+        clock: Clock,
+        stop: CancellationToken,
+    ) {
         let pki = self.pki.clone();
         self.tasks.spawn(async move {
             loop {
@@ -152,6 +163,9 @@ impl ControlPlane {
                 }
                 if let Err(error) = pki.renew() {
                     tracing::warn!(%error, "the serving certificate is not renewed");
+                }
+                if let Err(error) = credentials.renew(&pki) {
+                    tracing::warn!(error = format!("{error:#}"), "the member's certificate is not renewed");
                 }
                 if let Err(error) = images.sweep(clock.now().into()) {
                     tracing::warn!(%error, "dead uploads are not swept");
@@ -169,11 +183,111 @@ impl ControlPlane {
         }
     }
 
+    /// Before a stop: lets another member lead, so that nobody has to wait for an election.
+    pub(crate) async fn resign(&self) {
+        let is_alone = self.membership.known().members.len() < 2;
+        if !is_alone
+            && self.membership.is_leader()
+            && let Err(error) = self.membership.hand_over().await
+        {
+            tracing::warn!(%error, "this member stops while it leads");
+        }
+    }
+
     /// Waits for all parts to end after a stop, then closes the store.
     pub(crate) async fn finish(mut self) {
         while self.tasks.join_next().await.is_some() {}
+        self.peering.shutdown().await;
+        drop(self.membership);
         self.store.close().await;
     }
+}
+
+/// Something that runs until it is stopped, and may be run again.
+type Component = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Runs the components while this member leads.
+async fn lead(membership: Membership, parts: Vec<Component>, stop: CancellationToken) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = membership.leads(true) => {}
+        }
+        let term = stop.child_token();
+        let running: Vec<_> = parts.iter().map(|part| tokio::spawn(part(term.clone()))).collect();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = membership.leads(false) => tracing::info!("another member leads: controllers and scheduler stop here"),
+        }
+        term.cancel();
+        for part in running {
+            part.await.context("a part of the control plane broke")?;
+        }
+    }
+}
+
+/// Ends with an error when this member was removed.
+async fn leave(membership: Membership, stop: CancellationToken) -> Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        () = membership.removed() => {
+            tokio::time::sleep(REMOVED_LINGER).await;
+            bail!("this member was removed from the cluster; to have it back, add it anew with an empty data folder")
+        }
+    }
+}
+
+/// Opens the store of a folder; an empty one begins a cluster, or becomes a member of the one to join.
+async fn open_store(folder: &Path, join: Option<JoinAs<'_>>, own: &Joining, outbox: &Outbox) -> Result<Store> {
+    let mut config = controlplane::store::Config::new(folder.join("store"));
+    config.carrier = Arc::new(outbox.clone());
+    if let Some(JoinAs { server, token }) = join.filter(|_| !config.is_begun()) {
+        let token = token.context("to become a member takes a token (--token) from `coracle member add`")?;
+        config.join = Some(member::join(server, token, own, &folder.join("pki")).await?);
+    }
+    Ok(Store::open(config)?)
+}
+
+async fn open_registry(store: &Store, config: registry::Config, clock: &Clock) -> Result<Registry> {
+    let kv: Arc<dyn Kv> = Arc::new(store.clone());
+    loop {
+        match Registry::open(Arc::clone(&kv), config.clone(), clock.clone()).await {
+            Err(registry::OpenError::Store(StoreError::Unavailable(why))) => {
+                tracing::info!(why, "waiting for other members of the store");
+                tokio::time::sleep(READ_RETRY).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn api_config(
+    args: &Control,
+    listener: TcpListener,
+    pki: &Arc<Pki>,
+    images: &Arc<Images>,
+    membership: &Membership,
+    inbox: Inbox,
+    clock: &Clock,
+) -> Result<apiserver::Config> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let token_file = args.token_auth_file.as_ref().map(read).transpose()?;
+    let authentication = Authentication {
+        token_file: token_file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        client_cas: args.client_ca_file.as_ref().map(read).transpose()?,
+        anonymous: args.anonymous_auth,
+        ..Authentication::default()
+    };
+    Ok(apiserver::Config {
+        listener,
+        pki: Arc::clone(pki),
+        authentication,
+        images: Arc::clone(images),
+        links: Links::new(),
+        membership: membership.clone(),
+        inbox,
+        clock: clock.clone(),
+    })
 }
 
 /// A node's certificate names a node, and a node asks for none but its own: anything else would make whoever holds a

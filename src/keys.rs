@@ -137,7 +137,7 @@ impl OwnNode {
     }
 }
 
-fn client_config(identity: &Identity, protocol: &[u8]) -> Result<rustls::ClientConfig> {
+pub(crate) fn client_config(identity: &Identity, protocol: &[u8]) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let (chain, key) = parse(identity)?;
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -9,6 +9,7 @@ mod host;
 mod join;
 mod keys;
 mod log;
+mod member;
 mod remote;
 mod services;
 mod up;
@@ -47,6 +48,7 @@ async fn run(command: &Command) -> Result<()> {
         Command::Server(args) => up::server(args).await,
         Command::Node(args) => join::node(args).await,
         Command::Token(args) => command::token::run(args).await,
+        Command::Member(args) => command::member::run(args).await,
         Command::Image(args) => command::image::run(args).await,
         Command::Apply(args) => command::apply::run(args).await,
         Command::Get(args) => command::get::run(args).await,

@@ -16,8 +16,8 @@ pub(crate) const JSON: &str = "application/json";
 
 pub(crate) struct Remote {
     client: kube::Client,
-    /// For messages.
-    server: String,
+    /// Its URL.
+    pub(crate) server: String,
     /// The namespace of the kubeconfig's context.
     pub(crate) namespace: String,
     /// The authority that the kubeconfig trusts, PEM.

@@ -2,7 +2,7 @@
 
 use crate::args::{Part, Server, Up};
 use crate::command::print;
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, JoinAs};
 use crate::host::{Node, host_name};
 use crate::keys::{Keys, OwnNode, Source};
 use anyhow::Result;
@@ -21,7 +21,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn up(args: &Up) -> Result<()> {
     let stop = CancellationToken::new();
     let clock = Clock::system();
-    let mut control = ControlPlane::start(&args.control, &args.data, args.listen, clock.clone(), &stop).await?;
+    let mut control = ControlPlane::start(&args.control, &args.data, args.listen, None, clock.clone(), &stop).await?;
     let mut node = None;
     if !args.control.disable.contains(&Part::Node) {
         node = Some(start_node(args, &control, clock, &stop).await?);
@@ -45,12 +45,16 @@ pub(crate) async fn up(args: &Up) -> Result<()> {
 
 pub(crate) async fn server(args: &Server) -> Result<()> {
     let stop = CancellationToken::new();
-    let mut control = ControlPlane::start(&args.control, &args.data, args.listen, Clock::system(), &stop).await?;
+    let join = args.join.as_deref().map(|server| JoinAs { server, token: args.token.as_deref() });
+    let mut control = ControlPlane::start(&args.control, &args.data, args.listen, join, Clock::system(), &stop).await?;
     ready(&control)?;
     let ended = tokio::select! {
         () = signalled() => Ok(()),
         error = control.failed() => Err(error),
     };
+    if ended.is_ok() {
+        control.resign().await;
+    }
     stop.cancel();
     finish_within(control.finish()).await;
     ended

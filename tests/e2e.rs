@@ -22,6 +22,8 @@ mod hosts;
 mod identity;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
+#[path = "e2e/members.rs"]
+mod members;
 #[path = "e2e/nodes.rs"]
 mod nodes;
 #[path = "e2e/partition.rs"]

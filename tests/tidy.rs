@@ -13,6 +13,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["crate::registry", "crate::apiserver", "api::", "client::"],
         "the store knows no Kubernetes",
     ),
+    ("controlplane/src/peers", &["crate::registry", "crate::apiserver", "api::"], "peers carry what the store says"),
     ("controlplane/src/registry", &["crate::apiserver", "hyper::"], "the registry knows no HTTP"),
     (
         "controlplane/src/controllers",

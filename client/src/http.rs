@@ -127,11 +127,25 @@ impl Plain {
         headers: &[(&'static str, String)],
         bytes_max: usize,
     ) -> Result<Response<Bytes>, Error> {
-        let mut request = Request::builder().method(Method::GET).uri(path);
+        self.send(Method::GET, path, headers, Bytes::new(), bytes_max).await
+    }
+
+    /// One request; any status is an answer. An answer longer than `bytes_max` is an error, and nothing says whether
+    /// what failed otherwise was done.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+        bytes_max: usize,
+    ) -> Result<Response<Bytes>, Error> {
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Body::empty()).map_err(|error| Error::Unreachable(error.to_string()))?;
+        let body = if body.is_empty() { Body::empty() } else { Body::from(body.to_vec()) };
+        let request = request.body(body).map_err(|error| Error::Unreachable(error.to_string()))?;
         let sent = tokio::time::timeout(CALL_TIMEOUT, self.0.client().send(request)).await;
         let response = sent
             .map_err(|_| Error::Unreachable("no answer within 30 s".to_owned()))?

@@ -10,6 +10,7 @@ mod connection;
 pub mod discovery;
 mod documents;
 pub mod link;
+pub mod members;
 mod media;
 mod node;
 pub mod oci;
@@ -23,6 +24,8 @@ mod verbs;
 pub use link::Links;
 
 use crate::images::Images;
+use crate::members::Membership;
+use crate::peers::{self, Inbox};
 use crate::pki::Pki;
 use crate::pki::certificate::Subject;
 use crate::registry::{Attributes, Registry, User};
@@ -36,10 +39,10 @@ use openapi::OpenApi;
 use parking_lot::Mutex;
 use request::Info;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -58,7 +61,18 @@ pub struct Config {
     pub authentication: Authentication,
     pub images: Arc<Images>,
     pub links: Links,
+    pub membership: Membership,
+    /// Takes what other members of the store say.
+    pub inbox: Inbox,
     pub clock: Clock,
+}
+
+/// What every connection sees. Other members are heard before there is an API: it may need them.
+struct Front {
+    server: OnceLock<Arc<Server>>,
+    inbox: Inbox,
+    clock: Clock,
+    shutdown: CancellationToken,
 }
 
 /// What every request sees.
@@ -68,6 +82,7 @@ struct Server {
     authenticator: Authenticator,
     images: Arc<Images>,
     links: Links,
+    membership: Membership,
     openapi: OpenApi,
     issuer: String,
     clock: Clock,
@@ -110,26 +125,40 @@ impl Default for Authentication {
     }
 }
 
-/// Serves the API until `shutdown`, then lets requests that are under way end.
+/// Serves the API, once there is a registry, until `shutdown`; then lets requests that are under way end.
 ///
 /// # Errors
 /// When the settings are of no use; a single connection's trouble is its own.
-pub async fn serve(config: Config, registry: Registry, shutdown: CancellationToken) -> Result<(), Error> {
-    let tls = config.pki.server_tls(config.authentication.client_cas.as_deref())?;
+pub async fn serve(
+    config: Config,
+    registry: oneshot::Receiver<Registry>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let protocols: [&[u8]; 3] = [b"h2", b"http/1.1", peers::ALPN];
+    let tls = config.pki.server_tls(config.authentication.client_cas.as_deref(), &protocols)?;
     let acceptor = TlsAcceptor::from(tls);
     let issuer = config.authentication.issuer.clone();
-    let server = Arc::new(Server {
+    let front = Arc::new(Front {
+        server: OnceLock::new(),
+        inbox: config.inbox,
+        clock: config.clock.clone(),
+        shutdown: shutdown.clone(),
+    });
+    let authenticator = Authenticator::new(config.authentication, Arc::clone(&config.pki))?;
+    let server = |registry: Registry| Server {
         openapi: OpenApi::new(registry.kinds(), |_| None),
-        authenticator: Authenticator::new(config.authentication, Arc::clone(&config.pki))?,
+        authenticator,
         registry,
         pki: config.pki,
         images: config.images,
         links: config.links,
+        membership: config.membership,
         issuer,
         clock: config.clock,
         shutdown: shutdown.clone(),
         requests: Mutex::default(),
-    });
+    };
+    let mut opening = Some((registry, server));
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -140,13 +169,19 @@ pub async fn serve(config: Config, registry: Registry, shutdown: CancellationTok
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
+            Some(registry) = opened(&mut opening) => {
+                if let (Some((_, server)), Ok(registry)) = (opening.take(), registry) {
+                    let _ = front.server.set(Arc::new(server(registry)));
+                }
+                continue;
+            }
             accepted = config.listener.accept() => accepted,
         };
         match accepted {
             Ok((tcp, client)) => {
-                let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
+                let (front, acceptor) = (Arc::clone(&front), acceptor.clone());
                 connections.spawn(async move {
-                    if let Err(error) = connection::serve(server, acceptor, tcp).await {
+                    if let Err(error) = connection::serve(front, acceptor, tcp).await {
                         tracing::debug!(%client, %error, "connection ended");
                     }
                     drop(slot);
@@ -161,6 +196,16 @@ pub async fn serve(config: Config, registry: Registry, shutdown: CancellationTok
     }
     let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
+}
+
+/// `None`: it was opened before.
+async fn opened<T>(
+    opening: &mut Option<(oneshot::Receiver<Registry>, T)>,
+) -> Option<Result<Registry, oneshot::error::RecvError>> {
+    match opening {
+        Some((registry, _)) => Some(registry.await),
+        None => None,
+    }
 }
 
 // === impl Server ===
@@ -191,6 +236,9 @@ impl Server {
         {
             let valid_for = peer.map_or(Duration::MAX, |peer| peer.valid_for(self.clock.now()));
             return self.link(&user, node, valid_for, request);
+        }
+        if let Some(rest) = path.strip_prefix(members::PATH).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return self.members(&user, rest, request).await;
         }
         if let Some(info) = Info::parse(&path) {
             return self.resource(user, info, request).await;

@@ -26,6 +26,10 @@ use std::time::Duration;
 const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 const LEAF_RENEW_BEFORE: Duration = Duration::from_secs(120 * 24 * 3600);
 
+const CA_CERTIFICATE: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const TOKEN_KEY: &str = "sa.key";
+
 /// The certificate authority of one cluster, and the keys of this member.
 #[derive(Debug)]
 pub struct Pki {
@@ -58,6 +62,14 @@ pub enum Error {
     Tls(String),
 }
 
+/// What all members of a control plane have in common. Whoever has it is the cluster.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct ClusterKeys {
+    ca_certificate: String,
+    ca_key: String,
+    token_key: String,
+}
+
 #[derive(Debug)]
 struct Serving(ArcSwap<CertifiedKey>);
 
@@ -70,10 +82,20 @@ impl Pki {
         files::private_dir(dir)?;
         let names = names.with_usual();
         let authority = Authority::open_or_create(dir, clock.now())?;
-        let tokens = TokenKey::open_or_create(&dir.join("sa.key"))?;
+        let tokens = TokenKey::open_or_create(&dir.join(TOKEN_KEY))?;
         let pair = serving_pair(dir, &authority, &names, &clock)?;
         let serving = Arc::new(Serving(ArcSwap::from_pointee(certified(&pair)?)));
         Ok(Pki { dir: dir.to_owned(), clock, names, authority, tokens, serving })
+    }
+
+    /// What a new member needs.
+    pub fn cluster_keys(&self) -> Result<ClusterKeys, Error> {
+        let read = |name: &str| {
+            let path = self.dir.join(name);
+            let missing = || Error::Malformed { what: "key", path: path.clone(), why: "it is missing".to_owned() };
+            files::read(&path)?.ok_or_else(missing)
+        };
+        Ok(ClusterKeys { ca_certificate: read(CA_CERTIFICATE)?, ca_key: read(CA_KEY)?, token_key: read(TOKEN_KEY)? })
     }
 
     /// The certificate authority's certificate.
@@ -116,9 +138,9 @@ impl Pki {
         files::write_private(path, text.as_bytes())
     }
 
-    /// TLS for the API port: HTTP/2 and HTTP/1.1, client certificates of this authority (or of `client_cas`, PEM)
+    /// TLS for the API port and its protocols: client certificates of this authority (or of `client_cas`, PEM) are
     /// verified if they are shown.
-    pub fn server_tls(&self, client_cas: Option<&[u8]>) -> Result<Arc<ServerConfig>, Error> {
+    pub fn server_tls(&self, client_cas: Option<&[u8]>, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, Error> {
         let tls = |why: &dyn std::fmt::Display| Error::Tls(why.to_string());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
@@ -135,7 +157,7 @@ impl Pki {
             .map_err(|why| tls(&why))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::clone(&self.serving) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 
@@ -144,6 +166,24 @@ impl Pki {
         let pair = serving_pair(&self.dir, &self.authority, &self.names, &self.clock)?;
         self.serving.0.store(Arc::new(certified(&pair)?));
         Ok(())
+    }
+}
+
+// === impl ClusterKeys ===
+
+impl ClusterKeys {
+    /// Puts them where `open_or_create` finds them. The certificate comes last: a folder without it is no member's.
+    pub fn store(&self, dir: &Path) -> Result<(), Error> {
+        files::private_dir(dir)?;
+        files::write_private(&dir.join(TOKEN_KEY), self.token_key.as_bytes())?;
+        files::write_private(&dir.join(CA_KEY), self.ca_key.as_bytes())?;
+        files::write_private(&dir.join(CA_CERTIFICATE), self.ca_certificate.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for ClusterKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterKeys(…)")
     }
 }
 

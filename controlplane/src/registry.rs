@@ -227,7 +227,7 @@ impl Registry {
 }
 
 /// A store's error, as a client is told.
-fn failed(error: &kv::Error) -> Rejected {
+pub(crate) fn failed(error: &kv::Error) -> Rejected {
     match error {
         kv::Error::TooLarge(_) => Rejected::new(Reason::RequestEntityTooLarge, error.to_string()),
         kv::Error::Unavailable(_) => Rejected::new(Reason::ServiceUnavailable, error.to_string()),

@@ -118,6 +118,12 @@ impl Config {
             join: None,
         }
     }
+
+    /// Is there a store in the folder already, so that `join` has no effect?
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        matches!(identity::Identity::load(&self.dir), Ok(Some(identity)) if identity.phase == identity::Phase::Ready)
+    }
 }
 
 // === impl Alone ===
@@ -210,16 +216,30 @@ impl Store {
         self.0.tell(Event::Transfer { to });
     }
 
-    /// Takes a message of another member. The error: it is no message.
-    pub fn receive(&self, message: &[u8], snapshot: Option<SnapshotData>) -> Result<(), Error> {
+    /// Takes a message of another member, with the data of the snapshot if it brings one.
+    ///
+    /// # Errors
+    /// It is no message, not from that member, or for another one than this.
+    pub fn receive(&self, from: u64, message: &[u8], snapshot: Option<SnapshotData>) -> Result<(), Error> {
         use prost::Message as _;
         let message = raft::eraftpb::Message::decode(message)
             .map_err(|error| Error::Invalid(format!("a message of another member is garbled: {error}")))?;
+        if message.from != from {
+            return Err(Error::Invalid(format!("member {from:x} brings a message of member {:x}", message.from)));
+        }
         if message.to != self.0.member {
             return Err(Error::Invalid(format!("a message for member {:x} came to {:x}", message.to, self.0.member)));
         }
         self.0.tell(Event::Receive { message, image: snapshot.map(|data| data.0) });
         Ok(())
+    }
+
+    /// An empty folder for the files of a snapshot that comes in. Blocks for a moment.
+    ///
+    /// # Errors
+    /// The disk is full, or worse.
+    pub fn receive_snapshot(&self) -> std::io::Result<SnapshotData> {
+        self.0.disk.receiving().map(SnapshotData)
     }
 
     /// The data of a snapshot have reached a member, or not.

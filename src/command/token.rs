@@ -15,6 +15,8 @@ use std::time::Duration;
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 const KIND: &str = "bootstrap.kubernetes.io/token";
+/// Who joins as a node.
+const NODE: &str = "system:bootstrappers:coracle:node";
 const ID_CHARS: usize = 6;
 const SECRET_CHARS: usize = 16;
 
@@ -22,7 +24,7 @@ pub(crate) async fn run(command: &Token) -> Result<()> {
     match command {
         Token::Create { access, ttl, description } => {
             let remote = Remote::open(access).await?;
-            print(&format!("{}\n", create(&remote, expiry(*ttl)?, description).await?))
+            print(&format!("{}\n", create(&remote, NODE, *ttl, description).await?))
         }
         Token::List { access } => list(&Remote::open(access).await?).await,
         Token::Revoke { access, id } => {
@@ -34,7 +36,9 @@ pub(crate) async fn run(command: &Token) -> Result<()> {
     }
 }
 
-async fn create(remote: &Remote, expires: Option<Timestamp>, description: &str) -> Result<String> {
+/// A new token for those in `group`.
+pub(super) async fn create(remote: &Remote, group: &str, ttl: Duration, description: &str) -> Result<String> {
+    let expires = expiry(ttl)?;
     let ca = remote.ca_pem.as_deref().context("the kubeconfig names no certificate authority to pin")?;
     let pin =
         controlplane::pki::certificate::spki_pin(ca).context("the kubeconfig's certificate authority is malformed")?;
@@ -44,7 +48,7 @@ async fn create(remote: &Remote, expires: Option<Timestamp>, description: &str) 
         "token-secret": secret,
         "usage-bootstrap-authentication": "true",
         "usage-bootstrap-signing": "true",
-        "auth-extra-groups": "system:bootstrappers:coracle:node",
+        "auth-extra-groups": group,
     });
     if let Some(at) = expires {
         data["expiration"] = time::seconds(at).into();

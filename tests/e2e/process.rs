@@ -75,6 +75,11 @@ impl Process {
         self.child.wait().expect("it has ended");
     }
 
+    /// Waits until it ends by itself; its exit status.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("it has ended").code()
+    }
+
     /// SIGTERM; its exit status.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();

@@ -3,9 +3,13 @@
 //! Every step that waits for the client has a limit, so that clients that send slowly, or nothing, hold no slot for
 //! long. Limits on bodies are `body`'s.
 
-use super::Server;
-use super::body::BoxError;
+use super::body::{Body, BoxError};
+use super::{Front, answer};
+use crate::peers;
 use crate::pki::certificate::Subject;
+use api::Rejected;
+use api::rejected::Reason;
+use http::Response;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -27,7 +31,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves what one client asks, until either side ends the connection.
-pub(super) async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), BoxError> {
+pub(super) async fn serve(front: Arc<Front>, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), BoxError> {
     tcp.set_nodelay(true)?;
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
     let stream = handshake.await.map_err(|_| "no TLS handshake in time")??;
@@ -35,13 +39,25 @@ pub(super) async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpSt
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let certificates = session.peer_certificates();
     let peer = certificates.and_then(|chain| chain.first()).and_then(Subject::of).map(Arc::new);
-    let valid_for = peer.as_ref().map_or(Duration::MAX, |peer| peer.valid_for(server.clock.now()));
-    let (shutdown, began) = (server.shutdown.clone(), Arc::new(Notify::new()));
+    let valid_for = peer.as_ref().map_or(Duration::MAX, |peer| peer.valid_for(front.clock.now()));
+    let (shutdown, began) = (front.shutdown.clone(), Arc::new(Notify::new()));
+    if session.alpn_protocol() == Some(peers::ALPN) {
+        return tokio::select! {
+            done = front.inbox.serve(stream, peer.as_deref()) => Ok(done?),
+            () = shutdown.cancelled() => Ok(()),
+            () = tokio::time::sleep(valid_for) => Ok(()),
+        };
+    }
     let asked = Arc::clone(&began);
     let service = service_fn(move |request| {
         asked.notify_one();
-        let (server, peer) = (Arc::clone(&server), peer.clone());
-        async move { Ok::<_, Infallible>(server.handle(request, peer.as_deref()).await) }
+        let (front, peer) = (Arc::clone(&front), peer.clone());
+        async move {
+            Ok::<_, Infallible>(match front.server.get() {
+                Some(server) => server.handle(request, peer.as_deref()).await,
+                None => starting(),
+            })
+        }
     });
     let builder = builder(is_http2);
     let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -58,6 +74,14 @@ pub(super) async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, tcp: TcpSt
         () = tokio::time::sleep(valid_for) => serving.as_mut().graceful_shutdown(),
     }
     serving.await
+}
+
+/// Until there is something to serve.
+fn starting() -> Response<Body> {
+    let why = "the API server is starting: it waits until most members of the store can be reached";
+    let mut rejected = Rejected::new(Reason::ServiceUnavailable, why);
+    rejected.details.retry_after_seconds = 1;
+    answer::refusal(&rejected)
 }
 
 /// The version is what the handshake agreed on: guessing it from the first bytes would wait for them without end.

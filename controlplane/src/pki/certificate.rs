@@ -1,6 +1,6 @@
 //! X.509: the authority, what it issues, and what an issued certificate says.
 
-use super::{Error, files};
+use super::{CA_CERTIFICATE, CA_KEY, Error, files};
 use api::time::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -94,7 +94,7 @@ impl Signer {
 
 impl Authority {
     pub(super) fn open_or_create(dir: &Path, now: Timestamp) -> Result<Authority, Error> {
-        let (certificate, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        let (certificate, key) = (dir.join(CA_CERTIFICATE), dir.join(CA_KEY));
         match (files::read(&certificate)?, files::read(&key)?) {
             (Some(pem), Some(key_pem)) => {
                 let malformed = |what, path: &Path, why: &dyn std::fmt::Display| Error::Malformed {

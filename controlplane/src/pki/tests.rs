@@ -29,7 +29,7 @@ fn keys_are_kept_and_private() {
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
     assert_eq!(pin.len(), "sha256:".len() + 64);
-    first.server_tls(None).unwrap();
+    first.server_tls(None, &[]).unwrap();
 }
 
 #[test]

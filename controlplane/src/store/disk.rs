@@ -30,7 +30,7 @@ const OPEN_FILES_MAX: i32 = 256;
 /// Write-ahead log files that are written over, not made anew: a file that does not grow syncs faster.
 const RECYCLED_LOGS: usize = 2;
 const INFO_LOG_BYTES_MAX: usize = 256 * 1024;
-/// Folders of images that are sent; none outlives the process.
+/// Folders of images that are sent or come in; none outlives the process.
 pub(super) const IMAGE_PREFIX: &str = "image-";
 
 /// The database, until it is closed.
@@ -91,6 +91,18 @@ impl Disk {
         self.snapshot(|view, head| state::read(view, head, range))
     }
 
+    /// An empty folder for an image that comes in.
+    pub(super) fn receiving(&self) -> std::io::Result<Image> {
+        let path = self.next_image();
+        std::fs::create_dir(&path)?;
+        Ok(Image(Arc::new(Folder(path))))
+    }
+
+    fn next_image(&self) -> PathBuf {
+        let number = self.images.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!("{IMAGE_PREFIX}{number}"))
+    }
+
     /// Makes an image's folder the database of this member. Nobody has it open.
     fn adopt(&self, image: &Path, record: &Record) -> Result<String, String> {
         let db = DB::open(&options(false, self.cache_bytes), image).map_err(|error| error.into_string())?;
@@ -132,8 +144,7 @@ impl Medium for Disk {
     }
 
     fn image(&self) -> Result<Image, String> {
-        let number = self.images.fetch_add(1, Ordering::Relaxed);
-        let path = self.dir.join(format!("{IMAGE_PREFIX}{number}"));
+        let path = self.next_image();
         let db = self.db();
         let checkpoint = Checkpoint::new(db.as_ref().ok_or_else(closed)?).map_err(|error| error.into_string())?;
         checkpoint.create_checkpoint(&path).map_err(|error| error.into_string())?;
@@ -161,10 +172,6 @@ impl Medium for Disk {
 // === impl Image ===
 
 impl Image {
-    pub(super) fn of(folder: PathBuf) -> Image {
-        Image(Arc::new(Folder(folder)))
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.0.0
     }

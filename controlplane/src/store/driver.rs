@@ -164,10 +164,12 @@ impl Driver {
         self.settle_timeout();
     }
 
-    /// Has a learner been heard of lately, and is it at most `behind` entries behind?
+    /// Does a learner take what it is sent, has it been heard of lately, and is it at most `behind` entries behind?
     pub(super) fn may_promote(&self, id: u64, behind: u64) -> bool {
         let progress = self.node.raft.prs().get(id);
-        self.is_leader() && progress.is_some_and(|known| known.recent_active && known.matched + behind >= self.last())
+        // One that was only just added counts as heard of, and in a young group as close, but has nothing yet.
+        let is_following = progress.is_some_and(|known| known.state == ProgressState::Replicate && known.recent_active);
+        self.is_leader() && is_following && progress.is_some_and(|known| known.matched + behind >= self.last())
     }
 
     /// Asks another member to lead; nothing happens if it is not up to date in time.

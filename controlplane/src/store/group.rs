@@ -2,7 +2,7 @@
 //!
 //! How messages travel is not known here; a [`Carrier`] takes them, and may lose them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
@@ -29,7 +29,7 @@ pub struct Letter {
 pub struct SnapshotData(pub(super) Image);
 
 /// A member of the group, as all members know it.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message, serde::Serialize, serde::Deserialize)]
 pub struct Member {
     #[prost(uint64, tag = "1")]
     pub id: u64,
@@ -49,7 +49,7 @@ pub enum Role {
 }
 
 /// A change of who takes part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum MemberChange {
     /// A new one, as a learner.
     Add(Member),
@@ -80,12 +80,6 @@ pub struct Members {
 // === impl SnapshotData ===
 
 impl SnapshotData {
-    /// A folder with the files of a snapshot that came in; it is this store's from now on.
-    #[must_use]
-    pub fn received(folder: PathBuf) -> SnapshotData {
-        SnapshotData(Image::of(folder))
-    }
-
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.0.path()
@@ -95,24 +89,49 @@ impl SnapshotData {
 // === impl MemberChange ===
 
 impl MemberChange {
-    /// As the Raft library wants it, with what it does not know beside it.
-    pub(super) fn into_conf(self) -> ConfChangeV2 {
-        use prost::Message as _;
-        let (kind, id, entry) = match self {
-            MemberChange::Add(member) => {
-                (Some(ConfChangeType::AddLearnerNode), member.id, Entry { set: Some(member), removed: 0 })
+    /// Why the change makes no sense to a group of these members.
+    pub(super) fn contradicts(&self, conf: &ConfState) -> Option<String> {
+        let (is_voter, is_learner) = (conf.voters.contains(&self.id()), conf.learners.contains(&self.id()));
+        let why = match self {
+            MemberChange::Add(_) if is_voter || is_learner => "is one of the members already",
+            MemberChange::Promote(_) if is_voter => "votes already",
+            MemberChange::Promote(_) | MemberChange::Update(_) | MemberChange::Remove(_)
+                if !is_voter && !is_learner =>
+            {
+                "is not one of the members"
             }
-            MemberChange::Update(member) => (None, member.id, Entry { set: Some(member), removed: 0 }),
-            MemberChange::Promote(id) => (Some(ConfChangeType::AddNode), id, Entry::default()),
-            MemberChange::Remove(id) => (Some(ConfChangeType::RemoveNode), id, Entry { set: None, removed: id }),
+            MemberChange::Remove(_) if is_voter && conf.voters.len() == 1 => "is the only one that votes",
+            _ => return None,
         };
-        let changes = kind.map(|kind| {
-            let mut change = ConfChangeSingle { node_id: id, ..ConfChangeSingle::default() };
-            change.set_change_type(kind);
-            change
-        });
-        let changes = changes.into_iter().collect();
-        ConfChangeV2 { changes, context: entry.encode_to_vec(), ..ConfChangeV2::default() }
+        Some(format!("{:x} {why}", self.id()))
+    }
+
+    fn id(&self) -> u64 {
+        match self {
+            MemberChange::Add(member) | MemberChange::Update(member) => member.id,
+            MemberChange::Promote(id) | MemberChange::Remove(id) => *id,
+        }
+    }
+
+    /// As the Raft library wants it, with what it does not know beside it.
+    pub(super) fn into_conf(self, conf: &ConfState) -> ConfChangeV2 {
+        use prost::Message as _;
+        let kind = match &self {
+            MemberChange::Add(_) => ConfChangeType::AddLearnerNode,
+            // Adds what is there, as what it is: a change without content would mean the end of a joint configuration.
+            MemberChange::Update(member) if conf.learners.contains(&member.id) => ConfChangeType::AddLearnerNode,
+            MemberChange::Update(_) | MemberChange::Promote(_) => ConfChangeType::AddNode,
+            MemberChange::Remove(_) => ConfChangeType::RemoveNode,
+        };
+        let mut change = ConfChangeSingle { node_id: self.id(), ..ConfChangeSingle::default() };
+        change.set_change_type(kind);
+        let entry = match self {
+            MemberChange::Add(member) | MemberChange::Update(member) => Entry { set: Some(member), removed: 0 },
+            MemberChange::Promote(_) => Entry::default(),
+            MemberChange::Remove(id) => Entry { set: None, removed: id },
+        };
+        let context = entry.encode_to_vec();
+        ConfChangeV2 { changes: vec![change], context, ..ConfChangeV2::default() }
     }
 
     /// Who is known after a change that was settled.

@@ -54,6 +54,11 @@ pub enum OpenError {
     )]
     Newer { dir: PathBuf, found: u32 },
     #[error(
+        "member {member:x}, whose folder {dir:?} is, was removed from its cluster: to add this server anew, give it an \
+         empty folder"
+    )]
+    Removed { dir: PathBuf, member: u64 },
+    #[error(
         "the store's folder {dir:?} has lost part of its data ({what}): this member cannot go on from it; restore a \
          snapshot into an empty folder"
     )]

@@ -97,6 +97,8 @@ struct Waiting<W> {
     proposed: Proposed,
     ticket: W,
     until: u64,
+    /// The term that it was proposed in.
+    term: u64,
 }
 
 enum Proposed {
@@ -221,6 +223,12 @@ impl<M: Medium, W, R> Member<M, W, R> {
     /// Changes who takes part. A learner that is behind, or was not heard of lately, is not made a voter: until it
     /// had caught up, nothing could be settled without it.
     pub(super) fn change(&mut self, change: MemberChange, ticket: W, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        let conf = self.driver.conf();
+        if self.driver.is_leader()
+            && let Some(why) = change.contradicts(&conf)
+        {
+            return out(Effect::Answered(ticket, Err(Error::Invalid(why))));
+        }
         if let MemberChange::Promote(id) = change
             && self.driver.is_leader()
             && !self.driver.may_promote(id, BEHIND_MAX)
@@ -232,7 +240,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             let why = "this member leads, and a leader is not removed: let another one lead first";
             return out(Effect::Answered(ticket, Err(Error::Unavailable(why.into()))));
         }
-        self.propose_conf(change.into_conf(), ticket, out);
+        self.propose_conf(change.into_conf(&conf), ticket, out);
     }
 
     pub(super) fn propose_conf(
@@ -265,7 +273,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
     ) {
         if is_taken {
             let until = self.ticks + WRITE_TICKS_MAX;
-            self.waiting.insert(number, Waiting { proposed, ticket, until });
+            let term = self.driver.term();
+            self.waiting.insert(number, Waiting { proposed, ticket, until, term });
             return;
         }
         let why = match (self.driver.leader(), proposed) {
@@ -486,7 +495,21 @@ impl<M: Medium, W, R> Member<M, W, R> {
         });
         let head = staged.map_err(|failure| Fatal(failure.cause()))?;
         (self.record.revision, self.record.compacted) = (head.revision, head.compacted);
+        told.answers.extend(self.overtaken(settled));
         Ok(told)
+    }
+
+    /// What was proposed in an earlier term than that of settled entries, and is not among them, was lost with the
+    /// leader of its time; unless it is still under way to the next one, so nobody can say. Sooner than its time limit,
+    /// because whoever asked can find out now.
+    fn overtaken(&mut self, settled: &[Entry]) -> Vec<(W, Result<TxnDone, Error>)> {
+        let term = match self.planted.is(Flaw::ProposedTwice) {
+            true => 0,
+            false => settled.last().map_or(0, |entry| entry.term),
+        };
+        let overtaken = self.waiting.extract_if(.., |_, waiting| waiting.term < term);
+        let lost = || Error::Unknown("the leader changed before the write was settled".into());
+        overtaken.map(|(_, waiting)| (waiting.ticket, Err(lost()))).collect()
     }
 
     /// The commands of entries: as they were proposed here, or else decoded. Membership changes take effect.

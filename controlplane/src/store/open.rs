@@ -56,6 +56,9 @@ pub(super) fn open(config: &Config) -> Result<Opened, OpenError> {
     if record.folder != identity.folder {
         return Err(amnesia(dir, "its database belongs to another folder"));
     }
+    if record.excludes(identity.member) {
+        return Err(OpenError::Removed { dir: dir.clone(), member: identity.member });
+    }
     let promise = identity::load_promise(dir)?;
     let log = log(&disk, &record, promise).map_err(database)?.map_err(|what| amnesia(dir, what))?;
     let disk = Arc::new(disk);
@@ -133,6 +136,7 @@ fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), O
     disk.write(batch, true).map_err(database)?;
     sync_dir(dir).map_err(io)?;
     identity.store(dir)?;
-    tracing::info!(dir = %dir.display(), cluster = identity.cluster, member = identity.member, "store created");
+    let (cluster, member) = (format!("{:x}", identity.cluster), format!("{:x}", identity.member));
+    tracing::info!(dir = %dir.display(), cluster, member, "store created");
     Ok((identity, disk))
 }

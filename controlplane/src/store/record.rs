@@ -69,6 +69,13 @@ impl Record {
         Record { folder, conf: Some(ConfState::default()), ..Record::default() }
     }
 
+    /// Is there a group, and is the member not one of it?
+    pub(super) fn excludes(&self, member: u64) -> bool {
+        let Some(conf) = &self.conf else { return false };
+        let mut all = conf.voters.iter().chain(&conf.learners).chain(&conf.voters_outgoing).chain(&conf.learners_next);
+        !conf.voters.is_empty() && all.all(|id| *id != member)
+    }
+
     pub(super) fn head(&self) -> Head {
         Head { revision: self.revision, compacted: self.compacted }
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod contract;
 mod crash;
+mod group;
 mod random;
 
 use std::path::Path;

@@ -94,9 +94,8 @@ pub async fn join(config: &Config, token: Option<&Token>) -> Result<Identity, Er
         return Ok(identity);
     }
     let token = token.ok_or(Error::NoIdentity)?;
-    let ca_pem = pinned_ca(config, token).await?;
-    let bootstrap = http(config, Some(ca_pem.clone()), Credentials::Token(token.bearer()));
-    let bootstrap = Connection::new(bootstrap).map_err(|error| Error::Crypto(error.to_string()))?;
+    let ca_pem = pinned_ca(&config.server, token).await?;
+    let bootstrap = bearing(&config.server, &ca_pem, token)?;
     request(config, &bootstrap.handle(), ca_pem, Purpose::Client).await
 }
 
@@ -157,9 +156,15 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-fn http(config: &Config, ca_pem: Option<String>, credentials: Credentials) -> HttpConfig {
+/// The API in the name of a token.
+pub fn bearing(server: &str, ca_pem: &str, token: &Token) -> Result<Connection, Error> {
+    let config = http(server, Some(ca_pem.to_owned()), Credentials::Token(token.bearer()));
+    Connection::new(config).map_err(|error| Error::Crypto(error.to_string()))
+}
+
+fn http(server: &str, ca_pem: Option<String>, credentials: Credentials) -> HttpConfig {
     let insecure = ca_pem.is_none();
-    HttpConfig { server: config.server.clone(), ca_pem, credentials, user_agent: user_agent(), insecure }
+    HttpConfig { server: server.to_owned(), ca_pem, credentials, user_agent: user_agent(), insecure }
 }
 
 fn user_agent() -> String {
@@ -167,8 +172,8 @@ fn user_agent() -> String {
 }
 
 /// The cluster's CA, fetched from anybody and believed because of the pin.
-async fn pinned_ca(config: &Config, token: &Token) -> Result<String, Error> {
-    let anybody = Connection::new(http(config, None, Credentials::Anonymous));
+pub async fn pinned_ca(server: &str, token: &Token) -> Result<String, Error> {
+    let anybody = Connection::new(http(server, None, Credentials::Anonymous));
     let anybody = anybody.map_err(|error| Error::Crypto(error.to_string()))?;
     let answer = anybody.plain().get("/cacerts", &[], CA_BYTES_MAX).await?;
     if !answer.status().is_success() {
@@ -185,7 +190,7 @@ async fn pinned_ca(config: &Config, token: &Token) -> Result<String, Error> {
             return Ok(pem_of(&certificate));
         }
     }
-    Err(Error::Pin { server: config.server.clone(), got })
+    Err(Error::Pin { server: server.to_owned(), got })
 }
 
 /// A new key, a request for it, and the certificate once it is signed; both on disk before they are returned.

@@ -169,6 +169,23 @@ async fn a_newer_format_is_refused() {
 }
 
 #[tokio::test]
+async fn the_folder_of_a_removed_member_is_refused() {
+    use prost::Message as _;
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close().await;
+    let opened = crate::store::open::open(&Config::new(dir.path())).unwrap();
+    let mut record = opened.record.clone();
+    let conf = record.conf.as_mut().unwrap();
+    conf.voters = conf.voters.iter().map(|id| id + 1).collect();
+    let mut batch = rocksdb::WriteBatch::default();
+    batch.put(crate::store::keys::RECORD, record.encode_to_vec());
+    opened.disk.write(batch, true).unwrap();
+    drop(opened);
+    let error = Store::open(Config::new(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Removed { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_lost_part_is_never_made_anew() {
     let lose = async |what: &str| {
         let dir = tempfile::tempdir().unwrap();
