@@ -44,6 +44,9 @@ pub(crate) enum Command {
     /// List, add, promote and remove the members that keep the cluster's state
     #[command(subcommand)]
     Member(Member),
+    /// Save, check and restore the cluster's state
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Push, pull, list, inspect and remove images of the embedded registry
     #[command(subcommand)]
     Image(Image),
@@ -248,6 +251,29 @@ pub(crate) enum Token {
         access: Access,
         /// The part before the dot
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Write the state, and the cluster's keys, to a file; keep it as secret as the cluster
+    Save {
+        #[command(flatten)]
+        access: Access,
+        /// A new file, readable by its owner alone
+        file: PathBuf,
+    },
+    /// Check a file, and show what it holds
+    Status { file: PathBuf },
+    /// Begin a new cluster with the state of a file, in an empty data folder; then start a server in it
+    Restore {
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        /// How far the revision jumps ahead: more than was written since the snapshot, so that no client takes the new
+        /// cluster for the old one
+        #[arg(long, default_value_t = 1_000_000_000, value_name = "COUNT")]
+        bump_revision: u64,
     },
 }
 

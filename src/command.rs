@@ -6,6 +6,7 @@ pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod member;
+pub(crate) mod snapshot;
 pub(crate) mod token;
 
 use crate::args::{self, Scope};

@@ -49,6 +49,7 @@ async fn run(command: &Command) -> Result<()> {
         Command::Node(args) => join::node(args).await,
         Command::Token(args) => command::token::run(args).await,
         Command::Member(args) => command::member::run(args).await,
+        Command::Snapshot(args) => command::snapshot::run(args).await,
         Command::Image(args) => command::image::run(args).await,
         Command::Apply(args) => command::apply::run(args).await,
         Command::Get(args) => command::get::run(args).await,

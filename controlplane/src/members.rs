@@ -2,12 +2,15 @@
 //!
 //! Knows the store and the way to other members; who may ask is `apiserver`'s.
 
+use crate::pki::ClusterKeys;
 use crate::store::Store;
+use crate::store::archive::{self, Manifest};
 use crate::store::group::{Member, MemberChange, Members, Role};
 use crate::store::kv::Error;
 use bytes::Bytes;
 use client::http::{Config, Connection};
 use http::{Method, StatusCode};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,6 +25,9 @@ const HANDOVER_LIMIT: Duration = Duration::from_secs(3);
 /// Between two attempts to promote learners.
 const PROMOTE_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// The cluster's keys in a snapshot.
+pub const KEYS: &str = "keys.json";
 
 /// How to call the member at a URL in this one's name; its certificate may be renewed meanwhile.
 pub type Dial = Arc<dyn Fn(&str) -> Config + Send + Sync>;
@@ -116,6 +122,14 @@ impl Membership {
             StatusCode::SERVICE_UNAVAILABLE => Err(Error::Unavailable(message(answer.body()))),
             _ => Err(Error::Unknown(message(answer.body()))),
         }
+    }
+
+    /// A snapshot of the state with the cluster's keys beside it. Blocks.
+    ///
+    /// # Errors
+    /// As of [`Store::save`].
+    pub fn save(&self, keys: &ClusterKeys, out: impl std::io::Write) -> Result<Manifest, archive::Error> {
+        self.store.save(&BTreeMap::from([(KEYS.to_owned(), keys.to_json())]), out)
     }
 
     /// Has another voter lead, if this member does. Whoever stops does it, so that nobody waits for an election.

@@ -172,6 +172,16 @@ impl Pki {
 // === impl ClusterKeys ===
 
 impl ClusterKeys {
+    /// As a file beside a snapshot.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("keys are plain text")
+    }
+
+    pub fn from_json(bytes: &[u8]) -> Result<ClusterKeys, Error> {
+        serde_json::from_slice(bytes).map_err(|error| Error::Request(error.to_string()))
+    }
+
     /// Puts them where `open_or_create` finds them. The certificate comes last: a folder without it is no member's.
     pub fn store(&self, dir: &Path) -> Result<(), Error> {
         files::private_dir(dir)?;

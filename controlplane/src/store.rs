@@ -4,6 +4,7 @@
 //! that writes (`task`), which hands it to the state machine of this member (`member`): through the Raft library
 //! (`driver`) to the rules (`state`), and into one durable batch (`disk`); the watchers then find it in the `history`.
 
+pub mod archive;
 pub mod group;
 pub mod kv;
 pub mod memory;
@@ -29,6 +30,7 @@ mod view;
 pub use identity::OpenError;
 pub use kv::Kv;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -193,6 +195,18 @@ impl Store {
                 tracing::error!("the store's thread ended badly");
             }
         }
+    }
+
+    /// Writes a snapshot of all data, with some small files beside them, to where [`archive::restore`] reads it. Blocks.
+    ///
+    /// # Errors
+    /// The data, or what is written to, cannot be used.
+    pub fn save(
+        &self,
+        beside: &BTreeMap<String, Vec<u8>>,
+        out: impl std::io::Write,
+    ) -> Result<archive::Manifest, archive::Error> {
+        archive::save(&self.0.disk, self.0.cluster, beside, out)
     }
 
     /// The members, as far as this one knows, and every change of them.

@@ -139,6 +139,47 @@ fn what_one_member_takes_all_have_and_the_leader_may_go() {
 }
 
 #[test]
+fn a_snapshot_becomes_another_cluster_with_the_same_keys() {
+    let mut group = Group::start(1);
+    group.write(0, "kept");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("snapshot");
+    let file = file.to_str().expect("utf-8");
+    let saved = group.members[0].ok("coracle", &["snapshot", "save", file]);
+    assert!(saved.starts_with(&format!("{file} is saved\nCLUSTER")), "{saved}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).expect("it is there").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(saved.ends_with(&group.members[0].ok("coracle", &["snapshot", "status", file])), "{saved}");
+    group.write(0, "lost");
+    let before = revision(&group, 0);
+    // Whoever has credentials of the old cluster has them for the new one.
+    let credentials = std::fs::read(group.members[0].kubeconfig()).expect("it is there");
+    let to = folder.path().join("restored");
+    let to = to.to_str().expect("utf-8");
+    let restore = || coracle().args(["snapshot", "restore", file, "--data-dir", to]).output().expect("it starts");
+    let restored = restore();
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert!(!restore().status.success(), "a folder that holds something is left alone");
+    group.members[0].process.kill();
+    let listen = format!("127.0.0.1:{}", group.ports[0]);
+    group.members[0].process = Process::start(to.as_ref(), &["server", "--listen", &listen]);
+    std::fs::write(group.members[0].kubeconfig(), credentials).expect("written");
+    let names = group.names(0);
+    assert!(names.contains(&"kept".to_owned()) && !names.contains(&"lost".to_owned()), "{names:?}");
+    assert!(revision(&group, 0) > before + 900_000_000);
+    group.write(0, "after");
+    group.add();
+    group.settled(2);
+    assert!(group.names(1).contains(&"after".to_owned()));
+}
+
+fn revision(group: &Group, member: usize) -> u64 {
+    let output = group.kubectl(member, &["get", "--raw", "/api/v1/configmaps"]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a list");
+    list["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("a revision")
+}
+
+#[test]
 fn members_are_added_once_and_removed_for_good() {
     let mut group = Group::start(1);
     group.write(0, "before");

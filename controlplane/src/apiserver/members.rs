@@ -9,16 +9,22 @@ use crate::store::group::{Member, MemberChange, Role};
 use crate::store::kv::Error;
 use api::Rejected;
 use api::rejected::Reason;
+use bytes::Bytes;
 use client::DeleteOptions;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 /// Where all of this is.
 pub const PATH: &str = "/apis/coracle.dev/v1/members";
 /// Whose tokens let a server become a member.
 pub const JOINERS: &str = "system:bootstrappers:coracle:member";
+
+/// Pieces of a snapshot that wait for a slow client.
+const PIECES_MAX: usize = 16;
 
 /// What a server says of itself when it asks to become a member.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +42,9 @@ pub struct Joined {
     pub keys: ClusterKeys,
 }
 
+/// Where a snapshot is written to: a client, at its pace.
+struct Pieces(mpsc::Sender<Bytes>);
+
 impl Server {
     /// `rest`: the path below [`PATH`].
     pub(super) async fn members(
@@ -49,6 +58,10 @@ impl Server {
             (&Method::GET, "") => {
                 self.may(user, "list", "")?;
                 Ok(self.listed())
+            }
+            (&Method::GET, "/snapshot") => {
+                self.may(user, "get", "snapshot")?;
+                self.snapshot()
             }
             (&Method::POST, "") => self.join(user, request).await,
             (&Method::POST, "/changes") if user.is_in(peers::MEMBERS) => {
@@ -91,6 +104,22 @@ impl Server {
         let members: Vec<_> = known.members.iter().map(one).collect();
         let cluster = format!("{:x}", self.membership.cluster_id());
         json_of(&json!({ "cluster": cluster, "term": known.term, "members": members }))
+    }
+
+    /// The whole state, and the keys of the cluster: whoever has it is the cluster. The checksum at its end tells whole
+    /// ones from those that broke off.
+    fn snapshot(&self) -> Result<Response<Body>, Rejected> {
+        let keys = self.pki.cluster_keys().map_err(Rejected::internal)?;
+        let (pieces, body) = mpsc::channel(PIECES_MAX);
+        let membership = self.membership.clone();
+        tokio::task::spawn_blocking(move || match membership.save(&keys, Pieces(pieces)) {
+            Ok(manifest) => tracing::info!(revision = manifest.revision, keys = manifest.keys, "a snapshot was saved"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a snapshot was not saved"),
+        });
+        let mut response = Response::new(body::stream(ReceiverStream::new(body)));
+        let media = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+        Ok(response)
     }
 
     /// Takes the token away before anything else, so that it is good for one member only.
@@ -144,6 +173,17 @@ impl Server {
             Err(rejected) if rejected.is_not_found() || rejected.is_conflict() => Err(spent(rejected)),
             deleted => deleted.map(drop),
         }
+    }
+}
+
+impl std::io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

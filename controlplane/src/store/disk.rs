@@ -93,9 +93,7 @@ impl Disk {
 
     /// An empty folder for an image that comes in.
     pub(super) fn receiving(&self) -> std::io::Result<Image> {
-        let path = self.next_image();
-        std::fs::create_dir(&path)?;
-        Ok(Image(Arc::new(Folder(path))))
+        Image::begin(self.next_image())
     }
 
     fn next_image(&self) -> PathBuf {
@@ -172,6 +170,12 @@ impl Medium for Disk {
 // === impl Image ===
 
 impl Image {
+    /// A new folder, for files that come from elsewhere.
+    pub(super) fn begin(path: PathBuf) -> std::io::Result<Image> {
+        std::fs::create_dir(&path)?;
+        Ok(Image(Arc::new(Folder(path))))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.0.0
     }
@@ -230,7 +234,7 @@ fn read_options() -> ReadOptions {
     options
 }
 
-fn options(create: bool, cache_bytes: usize) -> Options {
+pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
     blocks.set_block_size(BLOCK_BYTES);
