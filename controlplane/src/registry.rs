@@ -232,7 +232,13 @@ pub(crate) fn failed(error: &kv::Error) -> Rejected {
         kv::Error::TooLarge(_) => Rejected::new(Reason::RequestEntityTooLarge, error.to_string()),
         kv::Error::Unavailable(_) => Rejected::new(Reason::ServiceUnavailable, error.to_string()),
         kv::Error::Unknown(_) => Rejected::new(Reason::Timeout, error.to_string()),
-        kv::Error::Compacted { .. } | kv::Error::Future { .. } | kv::Error::Invalid(_) => Rejected::internal(error),
+        kv::Error::Compacted { .. }
+        | kv::Error::Future { .. }
+        | kv::Error::Invalid(_)
+        | kv::Error::Twice
+        | kv::Error::NoKey(_)
+        | kv::Error::NoLease(_)
+        | kv::Error::LeaseExists(_) => Rejected::internal(error),
     }
 }
 

@@ -10,12 +10,14 @@ pub mod kv;
 pub mod memory;
 
 mod command;
+mod digest;
 mod disk;
 mod driver;
 mod flaw;
 mod history;
 mod identity;
 mod keys;
+mod lessor;
 mod log;
 mod medium;
 mod member;
@@ -28,9 +30,9 @@ mod trace;
 mod view;
 
 pub use identity::OpenError;
-pub use kv::Kv;
+pub use kv::{Kv, Leases};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,9 +51,9 @@ use driver::{Driver, Setup};
 use flaw::Planted;
 use group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use history::History;
-use kv::{Changes, Error, Op, Range, Ranged, Txn, TxnDone, Watch};
-use member::Member;
-use state::Staged;
+use kv::{Changes, Error, Granted, Lease, Op, Range, Ranged, Txn, TxnDone, Watch};
+use member::{Ask, Member};
+use state::{Staged, Versions as _};
 use task::{Event, Reader, Task, Writer};
 use view::View;
 
@@ -83,6 +85,27 @@ pub struct Join {
     pub cluster: u64,
     /// Never another's, nor one that this or another folder had before.
     pub member: u64,
+}
+
+/// How a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The last entry that is applied here, and the last that is known to be settled.
+    pub applied: u64,
+    pub settled: u64,
+    /// Of all that was ever applied.
+    pub digest: u64,
+    /// On disk and in buffers.
+    pub bytes: u64,
+}
+
+/// A hash of all versions that can be read at a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hashed {
+    pub hash: u64,
+    pub compacted: u64,
+    /// The revision of the store.
+    pub revision: u64,
 }
 
 /// There is nobody to carry anything to.
@@ -266,6 +289,46 @@ impl Store {
         self.0.tell(Event::Unreachable { to });
     }
 
+    /// How this member is.
+    ///
+    /// # Errors
+    /// Unavailable: its data cannot be read.
+    pub async fn status(&self) -> Result<Status, Error> {
+        let read = |disk: &Disk| {
+            let bytes = disk.bytes()?;
+            disk.snapshot(|view, _| {
+                let record = view.record()?.unwrap_or_default();
+                Ok(Status { applied: record.applied, settled: record.commit, digest: record.digest, bytes })
+            })
+        };
+        self.0.blocking(read).await
+    }
+
+    /// A hash of all versions that can be read at a revision (0: the newest): the same on members with the same data,
+    /// whatever each has removed of what nobody can read.
+    ///
+    /// # Errors
+    /// Compacted, or in the future.
+    pub async fn hash(&self, revision: u64) -> Result<Hashed, Error> {
+        let read = move |disk: &Disk| {
+            disk.snapshot(|view, head| {
+                state::check_revision(head, revision)?;
+                let at = if revision == 0 { head.revision } else { revision };
+                let hash = view.hash(head.compacted, at)?;
+                Ok(Hashed { hash, compacted: head.compacted, revision: head.revision })
+            })
+        };
+        self.0.blocking(read).await
+    }
+
+    /// Gives back to the file system what deleted and replaced versions still take.
+    ///
+    /// # Errors
+    /// Unavailable: it is closing.
+    pub async fn defragment(&self) -> Result<(), Error> {
+        self.0.blocking(Disk::defragment).await
+    }
+
     #[must_use]
     pub fn cluster_id(&self) -> u64 {
         self.0.cluster
@@ -318,9 +381,56 @@ impl Kv for Store {
     }
 }
 
+impl Leases for Store {
+    fn grant(&self, id: i64, ttl: u64) -> BoxFuture<'_, Result<Granted, Error>> {
+        async move {
+            let (id, ttl) = lessor::check(id, ttl)?;
+            let done = self.0.write(Command::Grant { id, ttl }).await?;
+            Ok(Granted { id, ttl, revision: done.revision })
+        }
+        .boxed()
+    }
+
+    fn revoke(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>> {
+        async move { self.0.write(Command::Revoke(id)).await.map(|done| done.revision) }.boxed()
+    }
+
+    fn keep_alive(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>> {
+        self.0.ask(Ask::Renew(id)).boxed()
+    }
+
+    fn lease(&self, id: i64, keys: bool) -> BoxFuture<'_, Result<Lease, Error>> {
+        async move {
+            let left = self.0.ask(Ask::Left(id)).await?;
+            let read = move |disk: &Disk| {
+                disk.snapshot(|view, _| {
+                    let granted = view.lease(id)?.ok_or(Error::NoLease(id))?;
+                    let keys = if keys { view.attached(id)?.into_iter().collect() } else { Vec::new() };
+                    Ok(Lease { id, granted, left, keys })
+                })
+            };
+            self.0.blocking(read).await
+        }
+        .boxed()
+    }
+
+    fn leases(&self) -> BoxFuture<'_, Result<Vec<i64>, Error>> {
+        async move {
+            self.0.catch_up().await?;
+            let leases = self.0.blocking(|disk| disk.snapshot(|view, _| view.leases())).await?;
+            Ok(leases.into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>().into_iter().collect())
+        }
+        .boxed()
+    }
+}
+
 /// Writes nothing, whichever way the compares go.
 fn is_read(txn: &Txn) -> bool {
-    txn.success.iter().chain(&txn.failure).all(|op| matches!(op, Op::Range(_)))
+    txn.success.iter().chain(&txn.failure).all(|op| match op {
+        Op::Range(_) => true,
+        Op::Txn(txn) => is_read(txn),
+        Op::Put(_) | Op::Delete(_) => false,
+    })
 }
 
 fn read(view: &mut View<'_>, head: state::Head, txn: &Txn) -> Result<TxnDone, state::Failure> {
@@ -359,9 +469,14 @@ impl Shared {
         if self.is_sole.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.ask(Ask::Point).await.map(drop)
+    }
+
+    /// Asks the member when it is sure to be up to date.
+    async fn ask(&self, asks: Ask) -> Result<u64, Error> {
         let _permit = self.queue.acquire().await.map_err(|_| closing())?;
         let (done, answer) = oneshot::channel();
-        self.events.send(Event::Read { ticket: Reader { done } }).map_err(|_| closing())?;
+        self.events.send(Event::Read { asks, ticket: Reader { done } }).map_err(|_| closing())?;
         answer.await.unwrap_or_else(|_| Err(closing()))
     }
 

@@ -84,7 +84,7 @@ impl Registry {
         let key = keys::object(&keys::collection(&call.kind.resource), &keys::place(call.namespace, call.name));
         let txn = Txn {
             compares: vec![Compare::unchanged(key.clone(), old.revision())],
-            success: vec![Op::Put { key, value: bytes.clone(), lease: 0 }],
+            success: vec![Op::put(key, bytes.clone())],
             failure: Vec::new(),
         };
         let done = self.0.kv.txn(txn).await.map_err(|error| super::failed(&error))?;

@@ -73,7 +73,7 @@ impl Registry {
         let value = encoded::encode(tree, call.kind)?;
         let txn = Txn {
             compares: vec![Compare::unchanged(key.clone(), old.revision())],
-            success: vec![Op::Put { key, value, lease: 0 }],
+            success: vec![Op::put(key, value)],
             failure: Vec::new(),
         };
         let done = self.0.kv.txn(txn).await.map_err(|error| super::failed(&error))?;

@@ -102,8 +102,8 @@ impl Registry {
         let bytes = encoded::encode(put.tree, kind)?;
         let mut compares = vec![Compare::absent(key.clone())];
         compares.extend(put.claims.take.iter().cloned().map(Compare::absent));
-        let mut success = vec![Op::Put { key: key.clone(), value: bytes.clone(), lease: 0 }];
-        let claim = |taken: Bytes| Op::Put { key: taken, value: key.clone(), lease: 0 };
+        let mut success = vec![Op::put(key.clone(), bytes.clone())];
+        let claim = |taken: Bytes| Op::put(taken, key.clone());
         success.extend(put.claims.take.into_iter().map(claim));
         let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
         let done = done.map_err(|error| failed(&error))?;
@@ -254,10 +254,10 @@ impl Registry {
         let key = self.key(call);
         let mut compares = vec![Compare::unchanged(key.clone(), old.revision())];
         compares.extend(put.claims.take.iter().cloned().map(Compare::absent));
-        let mut success = vec![Op::Put { key: key.clone(), value: bytes.clone(), lease: 0 }];
-        let claim = |taken: Bytes| Op::Put { key: taken, value: key.clone(), lease: 0 };
+        let mut success = vec![Op::put(key.clone(), bytes.clone())];
+        let claim = |taken: Bytes| Op::put(taken, key.clone());
         success.extend(put.claims.take.into_iter().map(claim));
-        success.extend(put.claims.free.into_iter().map(|key| Op::Delete { keys: KeyRange::key(key) }));
+        success.extend(put.claims.free.into_iter().map(|key| Op::delete(KeyRange::key(key))));
         let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
         let done = done.map_err(|error| failed(&error))?;
         self.0.memory.shows(done.revision, SHOWN_MAX).await;
@@ -281,9 +281,9 @@ impl Registry {
         }
         let key = self.key(call);
         let compares = vec![Compare::unchanged(key.clone(), old.revision())];
-        let mut success = vec![Op::Delete { keys: KeyRange::key(key) }];
+        let mut success = vec![Op::delete(KeyRange::key(key))];
         let claims = admission::claims_of(call.kind, last);
-        success.extend(claims.into_iter().map(|key| Op::Delete { keys: KeyRange::key(key) }));
+        success.extend(claims.into_iter().map(|key| Op::delete(KeyRange::key(key))));
         let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
         let done = done.map_err(|error| failed(&error))?;
         self.0.memory.shows(done.revision, SHOWN_MAX).await;

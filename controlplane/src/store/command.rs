@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::kv::{Compare, Compared, Comparison, KeyRange, Op, Range, Txn};
+use super::kv::{Compare, Compared, Comparison, Delete, KeyRange, Op, Put, Range, Txn};
 
 /// What members agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,14 @@ pub(super) enum Command {
     Txn(Txn),
     /// Reads below this revision are refused from now on.
     Compact(u64),
+    /// A lease begins.
+    Grant {
+        id: i64,
+        /// Seconds.
+        ttl: u64,
+    },
+    /// A lease ends, and what is attached to it goes.
+    Revoke(i64),
     /// The leader's digest at a revision; whose differs has other data.
     Check {
         revision: u64,
@@ -28,6 +36,18 @@ struct CommandWire {
     compact: Option<u64>,
     #[prost(message, optional, tag = "3")]
     check: Option<CheckWire>,
+    #[prost(message, optional, tag = "4")]
+    grant: Option<GrantWire>,
+    #[prost(int64, optional, tag = "5")]
+    revoke: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GrantWire {
+    #[prost(int64, tag = "1")]
+    id: i64,
+    #[prost(uint64, tag = "2")]
+    ttl: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -65,11 +85,13 @@ struct CompareWire {
     value: Option<Bytes>,
     #[prost(int64, optional, tag = "7")]
     lease: Option<i64>,
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    end: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct OpWire {
-    /// 1 put, 2 delete, 3 range.
+    /// 1 put, 2 delete, 3 range, 4 transaction.
     #[prost(uint32, tag = "1")]
     what: u32,
     #[prost(bytes = "bytes", tag = "2")]
@@ -88,6 +110,14 @@ struct OpWire {
     keys_only: bool,
     #[prost(bool, tag = "9")]
     count_only: bool,
+    #[prost(bool, tag = "10")]
+    keeps_value: bool,
+    #[prost(bool, tag = "11")]
+    keeps_lease: bool,
+    #[prost(bool, tag = "12")]
+    previous: bool,
+    #[prost(message, optional, tag = "13")]
+    txn: Option<TxnWire>,
 }
 
 // === impl Command ===
@@ -95,36 +125,47 @@ struct OpWire {
 impl Command {
     pub(super) fn encode(&self) -> Vec<u8> {
         let wire = match self {
-            Command::Txn(txn) => CommandWire {
-                txn: Some(TxnWire {
-                    compares: txn.compares.iter().map(compare_out).collect(),
-                    success: txn.success.iter().map(op_out).collect(),
-                    failure: txn.failure.iter().map(op_out).collect(),
-                }),
-                ..CommandWire::default()
-            },
+            Command::Txn(txn) => CommandWire { txn: Some(txn_out(txn)), ..CommandWire::default() },
             Command::Compact(revision) => CommandWire { compact: Some(*revision), ..CommandWire::default() },
             Command::Check { revision, digest } => {
                 let check = Some(CheckWire { revision: *revision, digest: *digest });
                 CommandWire { check, ..CommandWire::default() }
             }
+            Command::Grant { id, ttl } => {
+                CommandWire { grant: Some(GrantWire { id: *id, ttl: *ttl }), ..CommandWire::default() }
+            }
+            Command::Revoke(id) => CommandWire { revoke: Some(*id), ..CommandWire::default() },
         };
         wire.encode_to_vec()
     }
 
     pub(super) fn decode(bytes: Bytes) -> Result<Command, String> {
         let wire = CommandWire::decode(bytes).map_err(|error| error.to_string())?;
-        match (wire.txn, wire.compact, wire.check) {
-            (Some(txn), None, None) => Ok(Command::Txn(Txn {
-                compares: txn.compares.into_iter().map(compare_in).collect::<Result<_, _>>()?,
-                success: txn.success.into_iter().map(op_in).collect::<Result<_, _>>()?,
-                failure: txn.failure.into_iter().map(op_in).collect::<Result<_, _>>()?,
-            })),
-            (None, Some(revision), None) => Ok(Command::Compact(revision)),
-            (None, None, Some(CheckWire { revision, digest })) => Ok(Command::Check { revision, digest }),
+        match (wire.txn, wire.compact, wire.check, wire.grant, wire.revoke) {
+            (Some(txn), None, None, None, None) => txn_in(txn).map(Command::Txn),
+            (None, Some(revision), None, None, None) => Ok(Command::Compact(revision)),
+            (None, None, Some(CheckWire { revision, digest }), None, None) => Ok(Command::Check { revision, digest }),
+            (None, None, None, Some(GrantWire { id, ttl }), None) => Ok(Command::Grant { id, ttl }),
+            (None, None, None, None, Some(id)) => Ok(Command::Revoke(id)),
             _ => Err("a command of a kind that this version does not know".into()),
         }
     }
+}
+
+fn txn_out(txn: &Txn) -> TxnWire {
+    TxnWire {
+        compares: txn.compares.iter().map(compare_out).collect(),
+        success: txn.success.iter().map(op_out).collect(),
+        failure: txn.failure.iter().map(op_out).collect(),
+    }
+}
+
+fn txn_in(wire: TxnWire) -> Result<Txn, String> {
+    Ok(Txn {
+        compares: wire.compares.into_iter().map(compare_in).collect::<Result<_, _>>()?,
+        success: wire.success.into_iter().map(op_in).collect::<Result<_, _>>()?,
+        failure: wire.failure.into_iter().map(op_in).collect::<Result<_, _>>()?,
+    })
 }
 
 fn compare_out(compare: &Compare) -> CompareWire {
@@ -134,7 +175,8 @@ fn compare_out(compare: &Compare) -> CompareWire {
         Comparison::Greater => 2,
         Comparison::Less => 3,
     };
-    let mut wire = CompareWire { key: compare.key.clone(), is, ..CompareWire::default() };
+    let KeyRange { start, end } = compare.keys.clone();
+    let mut wire = CompareWire { key: start, end, is, ..CompareWire::default() };
     match &compare.what {
         Compared::CreateRevision(wanted) => wire.create = Some(*wanted),
         Compared::ModRevision(wanted) => wire.modified = Some(*wanted),
@@ -161,15 +203,25 @@ fn compare_in(wire: CompareWire) -> Result<Compare, String> {
         3 => Comparison::Less,
         _ => return Err("a comparison that this version does not know".into()),
     };
-    Ok(Compare { key: wire.key, what, is })
+    Ok(Compare { keys: KeyRange { start: wire.key, end: wire.end }, what, is })
 }
 
 fn op_out(op: &Op) -> OpWire {
     match op {
-        Op::Put { key, value, lease } => {
-            OpWire { what: 1, key: key.clone(), value: value.clone(), lease: *lease, ..OpWire::default() }
+        Op::Put(put) => OpWire {
+            what: 1,
+            key: put.key.clone(),
+            value: put.value.clone().unwrap_or_default(),
+            lease: put.lease.unwrap_or_default(),
+            keeps_value: put.value.is_none(),
+            keeps_lease: put.lease.is_none(),
+            previous: put.previous,
+            ..OpWire::default()
+        },
+        Op::Delete(Delete { keys, previous }) => {
+            OpWire { what: 2, key: keys.start.clone(), end: keys.end.clone(), previous: *previous, ..OpWire::default() }
         }
-        Op::Delete { keys } => OpWire { what: 2, key: keys.start.clone(), end: keys.end.clone(), ..OpWire::default() },
+        Op::Txn(txn) => OpWire { what: 4, txn: Some(txn_out(txn)), ..OpWire::default() },
         Op::Range(range) => OpWire {
             what: 3,
             key: range.keys.start.clone(),
@@ -186,8 +238,14 @@ fn op_out(op: &Op) -> OpWire {
 fn op_in(wire: OpWire) -> Result<Op, String> {
     let keys = KeyRange { start: wire.key, end: wire.end };
     Ok(match wire.what {
-        1 => Op::Put { key: keys.start, value: wire.value, lease: wire.lease },
-        2 => Op::Delete { keys },
+        1 => Op::Put(Put {
+            key: keys.start,
+            value: (!wire.keeps_value).then_some(wire.value),
+            lease: (!wire.keeps_lease).then_some(wire.lease),
+            previous: wire.previous,
+        }),
+        2 => Op::Delete(Delete { keys, previous: wire.previous }),
+        4 => Op::Txn(txn_in(wire.txn.ok_or("an operation without its transaction")?)?),
         3 => Op::Range(Range {
             keys,
             revision: wire.revision,

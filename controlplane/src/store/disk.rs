@@ -101,6 +101,22 @@ impl Disk {
         self.dir.join(format!("{IMAGE_PREFIX}{number}"))
     }
 
+    /// What the data take, on disk and in buffers.
+    pub(super) fn bytes(&self) -> Result<u64, Error> {
+        let db = self.db();
+        let db = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        let property = |name: &str| db.property_int_value(name).ok().flatten().unwrap_or(0);
+        Ok(property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables"))
+    }
+
+    /// Writes all tables anew, without what was deleted or replaced. Blocks for long.
+    pub(super) fn defragment(&self) -> Result<(), Error> {
+        let db = self.db();
+        let db = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        Ok(())
+    }
+
     /// Makes an image's folder the database of this member. Nobody has it open.
     fn adopt(&self, image: &Path, record: &Record) -> Result<String, String> {
         let db = DB::open(&options(false, self.cache_bytes), image).map_err(|error| error.into_string())?;

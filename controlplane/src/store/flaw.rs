@@ -39,6 +39,12 @@ pub(super) enum Flaw {
     ProposedTwice,
     /// The revision comes from a clock.
     RevisionFromClock,
+    /// A leader keeps leases alive without asking whether it still leads.
+    RenewedWithoutQuorum,
+    /// A key that goes to another lease stays with the one before, too.
+    KeyStaysAttached,
+    /// A new leader counts the time of leases on from where it left off when it led before.
+    LeaseTimeFromBefore,
 }
 
 /// The flaw that was planted in a member, if any.

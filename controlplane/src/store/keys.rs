@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `d` escaped key, inverted revision | one version: what it was at that revision |
 //! | `r` revision, position | a change: the key, and the revision of the version that it replaced |
+//! | `s` lease | how long it was granted for |
+//! | `a` lease, key | nothing: the key is attached to the lease |
 //! | `l` index | an entry of the Raft log that has to be kept |
 //! | `m` | the record: where this member stands |
 //!
@@ -19,11 +21,14 @@ pub(super) const RECORD: &[u8] = b"m";
 pub(super) const DATA: u8 = b'd';
 pub(super) const CHANGE: u8 = b'r';
 pub(super) const ENTRY: u8 = b'l';
+pub(super) const LEASE: u8 = b's';
 
 /// A zero byte in a key is followed by this, and the end of the key is a zero byte and one less.
 const ZERO: [u8; 2] = [0, 2];
 const END: [u8; 2] = [0, 1];
 const REVISION_BYTES: usize = 8;
+
+const ATTACHED: u8 = b'a';
 
 const FLAG_DELETED: u8 = 1;
 
@@ -103,6 +108,10 @@ pub(super) fn put_value(out: &mut Vec<u8>, kv: &KeyValue, is_delete: bool) {
     }
 }
 
+pub(super) fn is_deleted(value: &[u8]) -> bool {
+    value.first().is_some_and(|flags| flags & FLAG_DELETED != 0)
+}
+
 /// A version: `None` if it is a deletion; an error if the bytes are not a version.
 pub(super) fn value(key: Bytes, revision: u64, mut bytes: &[u8], value: bool) -> Result<Option<KeyValue>, String> {
     let garbled = || format!("the version of {key:?} at revision {revision} is garbled");
@@ -145,6 +154,38 @@ pub(super) fn touched(key: &[u8], mut value: &[u8]) -> Result<Touched, String> {
     let is_delete = value.get_u8() & FLAG_DELETED != 0;
     let replaced = decode_varint(&mut value).map_err(|_| garbled())?;
     Ok(Touched { revision, position, key: Bytes::copy_from_slice(value), replaced, is_delete })
+}
+
+pub(super) fn lease(id: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9);
+    out.push(LEASE);
+    out.put_i64(id);
+    out
+}
+
+pub(super) fn lease_value(ttl: u64) -> [u8; 8] {
+    ttl.to_be_bytes()
+}
+
+/// A lease and its seconds.
+pub(super) fn granted(key: &[u8], value: &[u8]) -> Result<(i64, u64), String> {
+    let id = key.get(1..).and_then(|id| id.try_into().ok()).map(i64::from_be_bytes);
+    let ttl = value.try_into().ok().map(u64::from_be_bytes);
+    id.zip(ttl).ok_or_else(|| format!("the lease under {key:?} is garbled"))
+}
+
+/// Where the keys that are attached to a lease begin.
+pub(super) fn attached_prefix(lease: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9);
+    out.push(ATTACHED);
+    out.put_i64(lease);
+    out
+}
+
+pub(super) fn attached(lease: i64, key: &[u8]) -> Vec<u8> {
+    let mut out = attached_prefix(lease);
+    out.put_slice(key);
+    out
 }
 
 pub(super) fn entry(index: u64) -> Vec<u8> {

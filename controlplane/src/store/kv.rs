@@ -26,6 +26,48 @@ pub trait Kv: Send + Sync + 'static {
     fn revision(&self) -> u64;
 }
 
+/// Leases: what is attached to one goes when its owner no longer says that it lives.
+///
+/// Who is told that a lease lives may rely on it for its time to live, counted from when it asked. It may live longer:
+/// a new leader gives each lease its whole time anew.
+pub trait Leases: Send + Sync + 'static {
+    /// Begins a lease. Its number is drawn if `id` is 0; its time may become longer than was asked.
+    fn grant(&self, id: i64, ttl: u64) -> BoxFuture<'_, Result<Granted, Error>>;
+
+    /// Ends a lease and deletes its keys, in order, under one revision, which comes back.
+    fn revoke(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>>;
+
+    /// The lease lives for its whole time from now on; that time in seconds comes back. The leader alone can say so.
+    fn keep_alive(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>>;
+
+    /// How long a lease lives if nobody keeps it alive, and with `keys`, what is attached to it. The leader alone can
+    /// say so.
+    fn lease(&self, id: i64, keys: bool) -> BoxFuture<'_, Result<Lease, Error>>;
+
+    /// All leases, in order.
+    fn leases(&self) -> BoxFuture<'_, Result<Vec<i64>, Error>>;
+}
+
+/// A lease that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    pub id: i64,
+    /// Seconds.
+    pub ttl: u64,
+    /// The revision of the store.
+    pub revision: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub id: i64,
+    /// Its whole time, in seconds.
+    pub granted: u64,
+    /// What is left of it.
+    pub left: u64,
+    pub keys: Vec<Bytes>,
+}
+
 /// The batches of a watch.
 pub type Changes = BoxStream<'static, Result<ChangeBatch, Error>>;
 
@@ -81,7 +123,8 @@ pub struct Txn {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compare {
-    pub key: Bytes,
+    /// Of a range, all keys have to be so. Where there is no key, one that was never written is compared.
+    pub keys: KeyRange,
     pub what: Compared,
     pub is: Comparison,
 }
@@ -106,9 +149,29 @@ pub enum Comparison {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    Put { key: Bytes, value: Bytes, lease: i64 },
-    Delete { keys: KeyRange },
+    Put(Put),
+    Delete(Delete),
     Range(Range),
+    /// Its compares see what was there before the outer transaction; what it writes has the same revision.
+    Txn(Txn),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    pub key: Bytes,
+    /// `None`: the key, which has to be there, keeps its value.
+    pub value: Option<Bytes>,
+    /// The lease that the key is attached to from now on; 0: to none. `None`: it keeps the one that it has.
+    pub lease: Option<i64>,
+    /// Is the version that is replaced wanted in the answer?
+    pub previous: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    pub keys: KeyRange,
+    /// Are the versions that are deleted wanted in the answer?
+    pub previous: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,9 +186,16 @@ pub struct TxnDone {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpDone {
-    Put { previous: Option<KeyValue> },
-    Delete { deleted: u64, previous: Vec<KeyValue> },
+    /// The previous version, if it was asked for.
+    Put {
+        previous: Option<KeyValue>,
+    },
+    Delete {
+        deleted: u64,
+        previous: Vec<KeyValue>,
+    },
     Range(Ranged),
+    Txn(TxnDone),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,8 +231,17 @@ pub enum Error {
     Future { wanted: u64, newest: u64 },
     #[error("the request is malformed: {0}")]
     Invalid(String),
+    #[error("a key is written twice in one transaction")]
+    Twice,
     #[error("the request is too large: {0}")]
     TooLarge(String),
+    /// The key was to keep what it has.
+    #[error("there is no key {0:?}")]
+    NoKey(Bytes),
+    #[error("there is no lease {0:x}")]
+    NoLease(i64),
+    #[error("there is a lease {0:x} already")]
+    LeaseExists(i64),
     /// Nothing was done: no leader, no space, closing. Worth trying again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
@@ -226,16 +305,41 @@ impl Range {
     }
 }
 
+// === impl Txn ===
+
+impl Txn {
+    /// What is done if the compares hold, or if not.
+    #[must_use]
+    pub fn branch(&self, succeeds: bool) -> &[Op] {
+        if succeeds { &self.success } else { &self.failure }
+    }
+}
+
+// === impl Op ===
+
+impl Op {
+    /// Puts a value; the key is attached to no lease.
+    #[must_use]
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Op {
+        Op::Put(Put { key: key.into(), value: Some(value.into()), lease: Some(0), previous: false })
+    }
+
+    #[must_use]
+    pub fn delete(keys: KeyRange) -> Op {
+        Op::Delete(Delete { keys, previous: false })
+    }
+}
+
 // === impl Compare ===
 
 impl Compare {
     #[must_use]
     pub fn absent(key: impl Into<Bytes>) -> Compare {
-        Compare { key: key.into(), what: Compared::CreateRevision(0), is: Comparison::Equal }
+        Compare { keys: KeyRange::key(key), what: Compared::CreateRevision(0), is: Comparison::Equal }
     }
 
     #[must_use]
     pub fn unchanged(key: impl Into<Bytes>, mod_revision: u64) -> Compare {
-        Compare { key: key.into(), what: Compared::ModRevision(mod_revision), is: Comparison::Equal }
+        Compare { keys: KeyRange::key(key), what: Compared::ModRevision(mod_revision), is: Comparison::Equal }
     }
 }

@@ -11,15 +11,15 @@ use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 
-use twox_hash::XxHash3_64;
-
 use super::command::Command;
+use super::digest;
 use super::driver::{self, Driver};
 use super::flaw::{Flaw, Planted};
 use super::group::{MemberChange, Members};
 use super::history::Recorded;
 use super::keys;
 use super::kv::{Change, Error, TxnDone};
+use super::lessor::Lessor;
 use super::log::Position;
 use super::medium::{Batch, Medium, Promise};
 use super::record::Record;
@@ -36,10 +36,6 @@ const READ_TICKS_MAX: u64 = 50;
 const PROMISE_TICKS: u64 = 50;
 /// A learner that is no further behind may become a voter.
 const BEHIND_MAX: u64 = 1_000;
-/// Revisions between two digests that the members compare.
-const CHECK_REVISIONS: u64 = 1024;
-/// Digests that are kept for a comparison that is under way.
-const CHECKS_KEPT: usize = 8;
 
 /// The disk failed or contradicts itself, or the group does. Nothing more may be promised.
 #[derive(Debug)]
@@ -54,8 +50,9 @@ pub(super) enum Effect<W, R, I> {
     /// The data are those of another member now; what lies between is not known here.
     Restored(Head),
     Answered(W, Result<TxnDone, Error>),
-    /// What is applied shows all that was acknowledged before the read was asked.
-    Readable(R, Result<(), Error>),
+    /// What is applied shows all that was acknowledged before the read was asked. What was asked about a lease, in
+    /// seconds; 0 if nothing was.
+    Readable(R, Result<u64, Error>),
     /// This member was removed from the group. It goes on answering: the others may need its vote once more, to learn
     /// that the removal was settled.
     Removed,
@@ -73,6 +70,8 @@ pub(super) struct Member<M: Medium, W, R> {
     /// Reads that nobody was asked about yet.
     unasked: Vec<Reader<R>>,
     reading: BTreeMap<u64, Reading<R>>,
+    /// The leases, and in which term this member counts their time as the leader.
+    lessor: Option<(u64, Lessor)>,
     life: u64,
     last_number: u64,
     /// Changes up to this revision have left no garbage.
@@ -109,6 +108,18 @@ enum Proposed {
 struct Reader<R> {
     ticket: R,
     until: u64,
+    asks: Ask,
+}
+
+/// What a reader wants to know as soon as it is sure that this member is up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// That it is.
+    Point,
+    /// A lease is to live for its whole time from now on.
+    Renew(i64),
+    /// What a lease has left.
+    Left(i64),
 }
 
 /// Reads that share one question.
@@ -152,6 +163,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             waiting: BTreeMap::new(),
             unasked: Vec::new(),
             reading: BTreeMap::new(),
+            lessor: None,
             life,
             last_number: 0,
             swept: 0,
@@ -201,6 +213,43 @@ impl<M: Medium, W, R> Member<M, W, R> {
             let why = "no leader confirmed the read in time";
             out(Effect::Readable(late.ticket, Err(Error::Unavailable(why.into()))));
         }
+        self.end_leases();
+    }
+
+    /// Proposes the end of leases that have lived their time.
+    fn end_leases(&mut self) {
+        let (is_leader, term, now) = (self.driver.is_leader(), self.driver.term(), self.ticks);
+        let Some((_, lessor)) = self.lessor.as_mut().filter(|(since, _)| is_leader && *since == term) else { return };
+        for id in lessor.ended(now) {
+            let number = self.number();
+            // What is not taken is proposed again.
+            self.driver.propose(self.context(number), Command::Revoke(id).encode());
+        }
+    }
+
+    /// Begins or stops to count the time of leases.
+    fn keep_leases(&mut self) -> Result<(), Fatal> {
+        let term = self.driver.is_leader().then(|| self.driver.term());
+        if self.lessor.as_ref().map(|(term, _)| *term) == term {
+            return Ok(());
+        }
+        if self.planted.is(Flaw::LeaseTimeFromBefore)
+            && let Some((since, _)) = &mut self.lessor
+        {
+            *since = term.unwrap_or(*since);
+            return Ok(());
+        }
+        self.lessor = None;
+        if let Some(term) = term {
+            let leases = self.medium.with(|view| view.leases()).map_err(|failure| Fatal(failure.cause()))?;
+            self.lessor = Some((term, Lessor::new(leases, self.ticks)));
+        }
+        Ok(())
+    }
+
+    /// Does this member count the time of any lease?
+    pub(super) fn has_leases(&self) -> bool {
+        self.lessor.as_ref().is_some_and(|(_, lessor)| !lessor.is_empty())
     }
 
     /// Takes a message of another member, and the data of the snapshot if it brings one.
@@ -286,8 +335,34 @@ impl<M: Medium, W, R> Member<M, W, R> {
     }
 
     /// Asks for a linearizable point to read at.
-    pub(super) fn read(&mut self, ticket: R) {
-        self.unasked.push(Reader { ticket, until: self.ticks + READ_TICKS_MAX });
+    pub(super) fn read(&mut self, asks: Ask, ticket: R, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        if asks != Ask::Point && !self.driver.is_leader() {
+            return out(Effect::Readable(ticket, Err(self.leads_not())));
+        }
+        if asks != Ask::Point && self.planted.is(Flaw::RenewedWithoutQuorum) {
+            let answer = self.answer(asks);
+            return out(Effect::Readable(ticket, answer));
+        }
+        self.unasked.push(Reader { ticket, until: self.ticks + READ_TICKS_MAX, asks });
+    }
+
+    fn leads_not(&self) -> Error {
+        Error::Unavailable(match self.driver.leader() {
+            Some(leader) => format!("this member does not lead; ask member {leader:x}"),
+            None => "there is no leader; most of the members cannot be reached".into(),
+        })
+    }
+
+    /// What a reader asks, now that this member is known to have led when it asked, and to be up to date.
+    fn answer(&mut self, asks: Ask) -> Result<u64, Error> {
+        let (is_leader, term, now) = (self.driver.is_leader(), self.driver.term(), self.ticks);
+        let lessor = self.lessor.as_mut().filter(|(since, _)| is_leader && *since == term);
+        match (asks, lessor) {
+            (Ask::Point, _) => Ok(0),
+            (Ask::Renew(id), Some((_, lessor))) => lessor.renew(id, now),
+            (Ask::Left(id), Some((_, lessor))) => lessor.left(id, now),
+            (Ask::Renew(_) | Ask::Left(_), None) => Err(self.leads_not()),
+        }
     }
 
     fn number(&mut self) -> u64 {
@@ -307,6 +382,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
 
     /// Does all that the driver wants done.
     pub(super) fn flush(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<(), Fatal> {
+        self.keep_leases()?;
         self.ask();
         while let Some(mut step) = self.driver.next() {
             self.send(std::mem::take(&mut step.messages), out);
@@ -377,10 +453,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
             false => self.record.applied,
         };
         let is_shown = |_: &u64, reading: &mut Reading<R>| reading.index.is_some_and(|index| index <= applied);
-        for (_, reading) in self.reading.extract_if(.., is_shown) {
-            for reader in reading.readers {
-                out(Effect::Readable(reader.ticket, Ok(())));
-            }
+        let shown: Vec<_> = self.reading.extract_if(.., is_shown).collect();
+        for reader in shown.into_iter().flat_map(|(_, reading)| reading.readers) {
+            let answer = self.answer(reader.asks);
+            out(Effect::Readable(reader.ticket, answer));
         }
     }
 
@@ -460,25 +536,48 @@ impl<M: Medium, W, R> Member<M, W, R> {
             head.revision += self.ticks % 2;
         }
         let medium = Arc::clone(&self.medium);
-        let (digest, checks) = (&mut self.record.digest, &mut self.checks);
+        let (sum, checks) = (&mut self.record.digest, &mut self.checks);
+        let planted = self.planted;
+        let (mut lessor, now) = (self.lessor.as_mut().map(|(_, lessor)| lessor), self.ticks);
         let staged = medium.with(|view| {
             let mut staged = Staged::new(view, head);
             for job in jobs {
                 let answer = match job.command() {
                     Command::Txn(txn) => staged.txn(txn).map(|(done, changes)| {
                         if !changes.is_empty() {
-                            *digest = chain(*digest, done.revision, &changes);
-                            note(checks, done.revision, *digest);
+                            *sum = digest::chain(*sum, done.revision, &changes);
+                            digest::note(checks, done.revision, *sum);
                         }
-                        told.record(done.revision, changes, batch);
+                        told.record(done.revision, changes, batch, planted);
                         done
                     }),
                     Command::Compact(revision) => staged.compact(*revision).map(|()| {
                         told.compacted = Some(*revision);
                         TxnDone { succeeded: true, revision: head.revision, results: Vec::new() }
                     }),
+                    Command::Grant { id, ttl } => staged.grant(*id, *ttl).map(|()| {
+                        *sum = digest::chain_lease(*sum, *id, *ttl);
+                        batch.put(&keys::lease(*id), &keys::lease_value(*ttl));
+                        if let Some(lessor) = &mut lessor {
+                            lessor.granted(*id, *ttl, now);
+                        }
+                        TxnDone { succeeded: true, revision: staged.head().revision, results: Vec::new() }
+                    }),
+                    Command::Revoke(id) => staged.revoke(*id).map(|(revision, changes)| {
+                        *sum = digest::chain_lease(*sum, *id, 0);
+                        if !changes.is_empty() {
+                            *sum = digest::chain(*sum, revision, &changes);
+                            digest::note(checks, revision, *sum);
+                        }
+                        told.record(revision, changes, batch, planted);
+                        batch.delete(&keys::lease(*id));
+                        if let Some(lessor) = &mut lessor {
+                            lessor.revoked(*id);
+                        }
+                        TxnDone { succeeded: true, revision, results: Vec::new() }
+                    }),
                     Command::Check { revision, digest } => {
-                        compare(checks, *revision, *digest).map_err(Failure::Broken)?;
+                        digest::compare(checks, *revision, *digest).map_err(Failure::Broken)?;
                         Ok(TxnDone::default())
                     }
                 };
@@ -682,41 +781,6 @@ impl<M: Medium, W, R> Member<M, W, R> {
     }
 }
 
-/// The digest after one more revision: the same wherever the same was applied.
-fn chain(digest: u64, revision: u64, changes: &[Change]) -> u64 {
-    let mut digest = digest;
-    let mut add = |bytes: &[u8]| digest = XxHash3_64::oneshot_with_seed(digest, bytes);
-    for Change { kv, is_delete, .. } in changes {
-        let (key, value) = (kv.key.len() as u64, kv.value.len() as u64);
-        let numbers =
-            [revision, kv.create_revision, kv.version, kv.lease.cast_unsigned(), u64::from(*is_delete), key, value];
-        add(numbers.map(u64::to_le_bytes).as_flattened());
-        add(&kv.key);
-        add(&kv.value);
-    }
-    digest
-}
-
-fn note(checks: &mut VecDeque<(u64, u64)>, revision: u64, digest: u64) {
-    if revision.is_multiple_of(CHECK_REVISIONS) {
-        if checks.len() == CHECKS_KEPT {
-            checks.pop_back();
-        }
-        checks.push_front((revision, digest));
-    }
-}
-
-/// The members hold different data, or this one's are damaged: going on would spread it.
-fn compare(checks: &VecDeque<(u64, u64)>, revision: u64, digest: u64) -> Result<(), String> {
-    match checks.iter().find(|(at, _)| *at == revision) {
-        Some((_, ours)) if *ours != digest => Err(format!(
-            "the data at revision {revision} differ from the leader's (digest {ours:016x}, there {digest:016x}): \
-             remove this member and add it anew with an empty folder"
-        )),
-        _ => Ok(()),
-    }
-}
-
 // === impl Job ===
 
 impl<W> Job<W> {
@@ -730,13 +794,20 @@ impl<W> Job<W> {
 // === impl Told ===
 
 impl<W> Told<W> {
-    fn record(&mut self, revision: u64, changes: Vec<Change>, batch: &mut impl Batch) {
+    fn record(&mut self, revision: u64, changes: Vec<Change>, batch: &mut impl Batch, planted: Planted) {
         if changes.is_empty() {
             return;
         }
         let mut value = Vec::new();
         for (position, change) in (0_u32..).zip(&changes) {
             let replaced = change.previous.as_ref().map_or(0, |kv| kv.mod_revision);
+            let (from, to) = (change.previous.as_ref().map_or(0, |kv| kv.lease), change.kv.lease);
+            if from != 0 && from != to && !planted.is(Flaw::KeyStaysAttached) {
+                batch.delete(&keys::attached(from, &change.kv.key));
+            }
+            if to != 0 && to != from {
+                batch.put(&keys::attached(to, &change.kv.key), &[]);
+            }
             value.clear();
             keys::put_value(&mut value, &change.kv, change.is_delete);
             batch.put(&keys::version(&change.kv.key, revision), &value);

@@ -46,7 +46,7 @@ impl Past for Disk {
                 let Some(previous) = &change.previous else { continue };
                 let (key, revision) = (previous.key.clone(), previous.mod_revision);
                 // A compaction may have been faster.
-                change.previous = view.at(&key, revision)?.filter(|found| found.mod_revision == revision);
+                change.previous = view.at(&key, revision, true)?.filter(|found| found.mod_revision == revision);
             }
             Ok(())
         })
@@ -65,11 +65,11 @@ pub(super) fn restore(view: &mut View<'_>, touched: Touched) -> Result<Change, F
     let missing = || Failure::Broken(format!("the version of {key:?} at revision {revision} is missing"));
     let previous = match replaced {
         0 => None,
-        replaced => view.at(&key, replaced)?,
+        replaced => view.at(&key, replaced, true)?,
     };
     let kv = match is_delete {
         true => KeyValue::gone(key.clone(), revision),
-        false => view.at(&key, revision)?.filter(|kv| kv.mod_revision == revision).ok_or_else(missing)?,
+        false => view.at(&key, revision, true)?.filter(|kv| kv.mod_revision == revision).ok_or_else(missing)?,
     };
     Ok(Change { kv, is_delete, previous })
 }

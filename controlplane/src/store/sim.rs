@@ -22,7 +22,7 @@ const SEEDS_IN_CI: u64 = 20_000;
 /// A planted bug has to be found within so many.
 const SEEDS_TO_FIND: u64 = 500;
 
-const FLAWS: [Flaw; 17] = [
+const FLAWS: [Flaw; 20] = [
     Flaw::AnswersBeforeSync,
     Flaw::VoteNotSynced,
     Flaw::AppliedApart,
@@ -40,6 +40,9 @@ const FLAWS: [Flaw; 17] = [
     Flaw::ConfWhenWritten,
     Flaw::ProposedTwice,
     Flaw::RevisionFromClock,
+    Flaw::RenewedWithoutQuorum,
+    Flaw::KeyStaysAttached,
+    Flaw::LeaseTimeFromBefore,
 ];
 
 /// How often each thing happened, by name.

@@ -3,13 +3,13 @@
 //! Knows neither disk nor log. It reads through [`Versions`], and what it writes stays in [`Staged`] until the
 //! caller has made it durable, so nobody reads a write that a power cut could take back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::kv::{Change, Compare, Compared, Comparison, Error, KeyRange, KeyValue, Op, OpDone, Range, Ranged};
-use super::kv::{Txn, TxnDone};
+use super::kv::{Change, Compare, Compared, Comparison, Delete, Error, KeyRange, KeyValue, Op, OpDone, Put, Range};
+use super::kv::{Ranged, Txn, TxnDone};
 
 /// Operations in each of the three lists of a transaction; etcd's default.
 pub(super) const OPS_MAX: usize = 128;
@@ -17,6 +17,8 @@ pub(super) const OPS_MAX: usize = 128;
 pub(super) const REQUEST_BYTES_MAX: usize = 1536 * 1024;
 /// Bytes of one key.
 pub(super) const KEY_BYTES_MAX: usize = 16 * 1024;
+/// Transactions within each other. Who reads them back from the log stops at a depth, too.
+const DEPTH_MAX: usize = 16;
 
 /// Where the store stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +38,10 @@ pub(super) enum Failure {
     Broken(String),
 }
 
-/// The versions of keys that are settled.
+/// The versions of keys that are settled, and the leases.
 pub(super) trait Versions {
-    /// What `key` was at `revision`.
-    fn at(&mut self, key: &[u8], revision: u64) -> Result<Option<KeyValue>, Failure>;
+    /// What `key` was at `revision`. Without `values`, the value may be missing.
+    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure>;
 
     /// Hands over the keys of a range as they were at `revision`, in order, until told to stop. Without `values`,
     /// the values may be missing.
@@ -50,11 +52,24 @@ pub(super) trait Versions {
         values: bool,
         each: &mut dyn FnMut(KeyValue) -> bool,
     ) -> Result<(), Failure>;
+
+    /// The seconds of a lease that has not ended.
+    fn lease(&mut self, id: i64) -> Result<Option<u64>, Failure>;
+
+    /// The keys that are attached to a lease.
+    fn attached(&mut self, lease: i64) -> Result<BTreeSet<Bytes>, Failure>;
 }
 
-/// Versions in memory: for each key its revisions, oldest first, and `None` where it was deleted.
+/// Versions and leases in memory.
 #[derive(Debug, Default)]
-pub(super) struct Table(pub(super) BTreeMap<Bytes, Vec<(u64, Option<KeyValue>)>>);
+pub(super) struct Table {
+    /// For each key its revisions, oldest first, and `None` where it was deleted.
+    pub(super) versions: BTreeMap<Bytes, Vec<(u64, Option<KeyValue>)>>,
+    /// The seconds of each lease, and `None` where it has ended.
+    pub(super) leases: BTreeMap<i64, Option<u64>>,
+    /// For each lease whether a key is attached to it.
+    pub(super) attached: BTreeMap<i64, BTreeMap<Bytes, bool>>,
+}
 
 /// Settled versions, and above them those of the writes that are being made durable together.
 pub(super) struct Staged<'a, V> {
@@ -65,38 +80,45 @@ pub(super) struct Staged<'a, V> {
 
 /// The size and shape rules, which need no state.
 pub(super) fn check(txn: &Txn) -> Result<(), Error> {
-    for (what, length) in
-        [("compares", txn.compares.len()), ("operations", txn.success.len()), ("operations", txn.failure.len())]
-    {
-        if length > OPS_MAX {
-            return Err(Error::TooLarge(format!("{length} {what} in one transaction; at most {OPS_MAX} are allowed")));
-        }
+    let bytes = check_size(txn, OPS_MAX, DEPTH_MAX)?;
+    if bytes > REQUEST_BYTES_MAX {
+        return Err(Error::TooLarge(format!("{bytes} bytes; at most {REQUEST_BYTES_MAX} are allowed")));
+    }
+    Written::of(&txn.success)?;
+    Written::of(&txn.failure).map(drop)
+}
+
+/// The bytes of keys and values. An inner transaction may be as large as the lists around it leave room for.
+fn check_size(txn: &Txn, ops_max: usize, depth_max: usize) -> Result<usize, Error> {
+    let longest = txn.compares.len().max(txn.success.len()).max(txn.failure.len());
+    if longest > ops_max {
+        return Err(Error::TooLarge(format!("{longest} operations in one transaction; at most {ops_max} are allowed")));
+    }
+    if depth_max == 0 {
+        return Err(Error::TooLarge(format!("more than {DEPTH_MAX} transactions within each other")));
     }
     let mut bytes = 0;
     for compare in &txn.compares {
-        check_key(&compare.key)?;
-        bytes += compare.key.len();
+        check_range(&compare.keys)?;
+        bytes += compare.keys.start.len();
         if let Compared::Value(value) = &compare.what {
             bytes += value.len();
         }
     }
     for op in txn.success.iter().chain(&txn.failure) {
         bytes += match op {
-            Op::Put { key, value, .. } => {
+            Op::Put(Put { key, value, .. }) => {
                 check_key(key)?;
-                key.len() + value.len()
+                key.len() + value.as_ref().map_or(0, Bytes::len)
             }
-            Op::Delete { keys } | Op::Range(Range { keys, .. }) => {
+            Op::Delete(Delete { keys, .. }) | Op::Range(Range { keys, .. }) => {
                 check_range(keys)?;
                 keys.start.len()
             }
+            Op::Txn(txn) => check_size(txn, ops_max - longest, depth_max - 1)?,
         };
     }
-    if bytes > REQUEST_BYTES_MAX {
-        return Err(Error::TooLarge(format!("{bytes} bytes; at most {REQUEST_BYTES_MAX} are allowed")));
-    }
-    check_duplicates(&txn.success)?;
-    check_duplicates(&txn.failure)
+    Ok(bytes)
 }
 
 pub(super) fn check_key(key: &[u8]) -> Result<(), Error> {
@@ -115,24 +137,59 @@ pub(super) fn check_range(keys: &KeyRange) -> Result<(), Error> {
     }
 }
 
-/// A revision has one version of a key, so one list must not touch a key twice (as in etcd).
-fn check_duplicates(ops: &[Op]) -> Result<(), Error> {
-    let mut put: Vec<&Bytes> = Vec::new();
-    let mut deleted: Vec<&KeyRange> = Vec::new();
-    for op in ops {
-        match op {
-            Op::Put { key, .. } => put.push(key),
-            Op::Delete { keys } => deleted.push(keys),
-            Op::Range(_) => {}
+/// What a list of operations may write. A revision has one version of a key, so a list must not touch a key twice (as
+/// in etcd); of an inner transaction, one list or the other is done.
+#[derive(Default)]
+struct Written<'a> {
+    put: BTreeSet<&'a Bytes>,
+    deleted: Vec<&'a KeyRange>,
+}
+
+impl<'a> Written<'a> {
+    fn of(ops: &'a [Op]) -> Result<Written<'a>, Error> {
+        let mut written = Written::default();
+        for op in ops {
+            if let Op::Delete(Delete { keys, .. }) = op {
+                written.deleted.push(keys);
+            }
+        }
+        for op in ops {
+            let Op::Txn(txn) = op else { continue };
+            let (success, failure) = (Written::of(&txn.success)?, Written::of(&txn.failure)?);
+            let put: BTreeSet<_> = success.put.union(&failure.put).copied().collect();
+            put.into_iter().try_for_each(|key| written.put(key))?;
+            let deleted = success.deleted.into_iter().chain(failure.deleted);
+            for keys in deleted {
+                if written.put.iter().any(|key| keys.contains(key) && !is_put_in(txn, key)) {
+                    return Err(Error::Twice);
+                }
+                written.deleted.push(keys);
+            }
+        }
+        for op in ops {
+            if let Op::Put(Put { key, .. }) = op {
+                written.put(key)?;
+            }
+        }
+        Ok(written)
+    }
+
+    fn put(&mut self, key: &'a Bytes) -> Result<(), Error> {
+        let is_deleted = self.deleted.iter().any(|keys| keys.contains(key));
+        match self.put.insert(key) && !is_deleted {
+            true => Ok(()),
+            false => Err(Error::Twice),
         }
     }
-    put.sort_unstable();
-    let twice = put.windows(2).any(|pair| pair[0] == pair[1])
-        || put.iter().any(|key| deleted.iter().any(|keys| keys.contains(key)));
-    match twice {
-        true => Err(Error::Invalid("a key is written twice in one transaction".into())),
-        false => Ok(()),
-    }
+}
+
+/// Within one inner transaction, each list was checked by itself.
+fn is_put_in(txn: &Txn, key: &Bytes) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Put(put) => put.key == *key,
+        Op::Txn(txn) => is_put_in(txn, key),
+        Op::Delete(_) | Op::Range(_) => false,
+    })
 }
 
 /// Reads a range as it was at one revision.
@@ -158,7 +215,7 @@ pub(super) fn read(versions: &mut impl Versions, head: Head, range: &Range) -> R
     };
     match range.keys.end {
         None => {
-            if let Some(kv) = versions.at(&range.keys.start, at)? {
+            if let Some(kv) = versions.at(&range.keys.start, at, !range.keys_only && !range.count_only)? {
                 take(kv);
             }
         }
@@ -167,7 +224,7 @@ pub(super) fn read(versions: &mut impl Versions, head: Head, range: &Range) -> R
     Ok(done)
 }
 
-fn check_revision(head: Head, revision: u64) -> Result<(), Failure> {
+pub(super) fn check_revision(head: Head, revision: u64) -> Result<(), Failure> {
     if revision > head.revision {
         return Err(Failure::Refused(Error::Future { wanted: revision, newest: head.revision }));
     }
@@ -232,34 +289,113 @@ impl<'a, V: Versions> Staged<'a, V> {
 
     /// Does one transaction that passed [`check`]. Nothing is changed if it is refused.
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<(TxnDone, Vec<Change>), Failure> {
-        let mut succeeded = true;
+        let mut path = VecDeque::new();
+        self.decide(txn, &mut path)?;
+        let mut changes = Vec::new();
+        let done = self.perform(txn, &mut path, &mut changes)?;
+        self.head.revision = done.revision;
+        Ok((done, changes))
+    }
+
+    /// Which list of each transaction is to be done, the outer one's first: all see what was there before. Refuses
+    /// what cannot be done.
+    fn decide(&mut self, txn: &Txn, path: &mut VecDeque<bool>) -> Result<(), Failure> {
+        let mut succeeds = true;
         for compare in &txn.compares {
-            succeeded &= holds(compare, self.at(&compare.key, u64::MAX)?.as_ref());
+            succeeds = succeeds && self.holds(compare)?;
         }
-        let ops = if succeeded { &txn.success } else { &txn.failure };
-        for op in ops {
-            if let Op::Range(range) = op {
-                check_revision(self.head, range.revision)?;
+        path.push_back(succeeds);
+        for op in txn.branch(succeeds) {
+            match op {
+                Op::Range(range) => check_revision(self.head, range.revision)?,
+                Op::Put(put) => self.check_put(put)?,
+                Op::Txn(inner) => self.decide(inner, path)?,
+                Op::Delete(_) => {}
             }
         }
-        let mut results = Vec::with_capacity(ops.len());
-        let mut changes = Vec::new();
+        Ok(())
+    }
+
+    fn holds(&mut self, compare: &Compare) -> Result<bool, Failure> {
+        let values = matches!(compare.what, Compared::Value(_));
+        if compare.keys.end.is_none() {
+            return Ok(holds(compare, self.at(&compare.keys.start, u64::MAX, values)?.as_ref()));
+        }
+        let mut all = None;
+        self.scan(&compare.keys, u64::MAX, values, &mut |kv| {
+            let holds = holds(compare, Some(&kv));
+            all = Some(holds);
+            holds
+        })?;
+        Ok(all.unwrap_or_else(|| holds(compare, None)))
+    }
+
+    fn check_put(&mut self, put: &Put) -> Result<(), Failure> {
+        let keeps = put.value.is_none() || put.lease.is_none();
+        if keeps && self.at(&put.key, u64::MAX, false)?.is_none() {
+            return Err(Failure::Refused(Error::NoKey(put.key.clone())));
+        }
+        match put.lease {
+            Some(id) if id != 0 => self.expect_lease(id),
+            _ => Ok(()),
+        }
+    }
+
+    fn expect_lease(&mut self, id: i64) -> Result<(), Failure> {
+        match self.lease(id)? {
+            Some(_) => Ok(()),
+            None => Err(Failure::Refused(Error::NoLease(id))),
+        }
+    }
+
+    /// Does the list that was decided on, and the same for the transactions in it.
+    fn perform(&mut self, txn: &Txn, path: &mut VecDeque<bool>, changes: &mut Vec<Change>) -> Result<TxnDone, Failure> {
+        let succeeded = path.pop_front().expect("each transaction was decided on");
         let revision = self.head.revision + 1;
-        for op in ops {
+        let mut results = Vec::with_capacity(txn.branch(succeeded).len());
+        for op in txn.branch(succeeded) {
             results.push(match op {
-                Op::Put { key, value, lease } => self.put(key, value, *lease, revision, &mut changes)?,
-                Op::Delete { keys } => self.delete(keys, revision, &mut changes)?,
+                Op::Put(put) => self.put(put, revision, changes)?,
+                Op::Delete(delete) => self.delete(delete, revision, changes)?,
                 Op::Range(range) => {
                     let wrote = if changes.is_empty() { 0 } else { 1 };
                     let head = Head { revision: self.head.revision + wrote, ..self.head };
                     OpDone::Range(read(self, head, range)?)
                 }
+                Op::Txn(inner) => OpDone::Txn(self.perform(inner, path, changes)?),
             });
         }
-        if !changes.is_empty() {
-            self.head.revision = revision;
+        let revision = if changes.is_empty() { self.head.revision } else { revision };
+        Ok(TxnDone { succeeded, revision, results })
+    }
+
+    /// Begins a lease.
+    pub(super) fn grant(&mut self, id: i64, ttl: u64) -> Result<(), Failure> {
+        if id == 0 || ttl == 0 {
+            return Err(Failure::Refused(Error::Invalid("a lease has a number and a time".into())));
         }
-        Ok((TxnDone { succeeded, revision: self.head.revision, results }, changes))
+        if self.lease(id)?.is_some() {
+            return Err(Failure::Refused(Error::LeaseExists(id)));
+        }
+        self.fresh.leases.insert(id, Some(ttl));
+        Ok(())
+    }
+
+    /// Ends a lease, and deletes what is attached to it, in order and under one revision.
+    pub(super) fn revoke(&mut self, id: i64) -> Result<(u64, Vec<Change>), Failure> {
+        self.expect_lease(id)?;
+        let mut changes = Vec::new();
+        for key in self.attached(id)? {
+            let previous = self.at(&key, u64::MAX, false)?.filter(|kv| kv.lease == id);
+            let previous =
+                previous.ok_or_else(|| Failure::Broken(format!("{key:?} is not attached to the lease that has it")))?;
+            self.remove(previous, self.head.revision + 1, &mut changes);
+        }
+        self.fresh.leases.insert(id, None);
+        if !changes.is_empty() {
+            self.head.revision += 1;
+        }
+        Ok((self.head.revision, changes))
     }
 
     /// From now on reads below `revision` are refused. The versions go later, a few at a time.
@@ -274,52 +410,77 @@ impl<'a, V: Versions> Staged<'a, V> {
         Ok(())
     }
 
-    fn put(
-        &mut self,
-        key: &Bytes,
-        value: &Bytes,
-        lease: i64,
-        revision: u64,
-        changes: &mut Vec<Change>,
-    ) -> Result<OpDone, Failure> {
-        let previous = self.at(key, u64::MAX)?;
+    fn put(&mut self, put: &Put, revision: u64, changes: &mut Vec<Change>) -> Result<OpDone, Failure> {
+        let previous = self.at(&put.key, u64::MAX, put.previous || put.value.is_none())?;
+        let kept = previous.as_ref();
+        let value = put.value.as_ref().or(kept.map(|kv| &kv.value));
+        let lease = put.lease.or(kept.map(|kv| kv.lease));
         let kv = KeyValue {
-            key: key.clone(),
-            value: value.clone(),
-            create_revision: previous.as_ref().map_or(revision, |kv| kv.create_revision),
+            key: put.key.clone(),
+            value: value.cloned().unwrap_or_default(),
+            create_revision: kept.map_or(revision, |kv| kv.create_revision),
             mod_revision: revision,
-            version: previous.as_ref().map_or(1, |kv| kv.version + 1),
-            lease,
+            version: kept.map_or(1, |kv| kv.version + 1),
+            lease: lease.unwrap_or_default(),
         };
-        self.fresh.push(key.clone(), revision, Some(kv.clone()));
-        changes.push(Change { kv, is_delete: false, previous: previous.clone() });
-        Ok(OpDone::Put { previous })
+        self.fresh.attach(&kv.key, kept.map_or(0, |kv| kv.lease), kv.lease);
+        self.fresh.push(kv.key.clone(), revision, Some(kv.clone()));
+        let told = previous.clone().filter(|_| put.previous);
+        changes.push(Change { kv, is_delete: false, previous });
+        Ok(OpDone::Put { previous: told })
     }
 
-    fn delete(&mut self, keys: &KeyRange, revision: u64, changes: &mut Vec<Change>) -> Result<OpDone, Failure> {
+    fn delete(&mut self, delete: &Delete, revision: u64, changes: &mut Vec<Change>) -> Result<OpDone, Failure> {
         let mut previous = Vec::new();
-        match keys.end {
-            None => previous.extend(self.at(&keys.start, u64::MAX)?),
-            Some(_) => self.scan(keys, u64::MAX, true, &mut |kv| {
+        match delete.keys.end {
+            None => previous.extend(self.at(&delete.keys.start, u64::MAX, delete.previous)?),
+            Some(_) => self.scan(&delete.keys, u64::MAX, delete.previous, &mut |kv| {
                 previous.push(kv);
                 true
             })?,
         }
         for kv in &previous {
-            self.fresh.push(kv.key.clone(), revision, None);
-            let gone = KeyValue::gone(kv.key.clone(), revision);
-            changes.push(Change { kv: gone, is_delete: true, previous: Some(kv.clone()) });
+            self.remove(kv.clone(), revision, changes);
         }
-        Ok(OpDone::Delete { deleted: previous.len() as u64, previous })
+        let deleted = previous.len() as u64;
+        if !delete.previous {
+            previous.clear();
+        }
+        Ok(OpDone::Delete { deleted, previous })
+    }
+
+    fn remove(&mut self, previous: KeyValue, revision: u64, changes: &mut Vec<Change>) {
+        let key = previous.key.clone();
+        self.fresh.attach(&key, previous.lease, 0);
+        self.fresh.push(key.clone(), revision, None);
+        changes.push(Change { kv: KeyValue::gone(key, revision), is_delete: true, previous: Some(previous) });
     }
 }
 
 impl<V: Versions> Versions for Staged<'_, V> {
-    fn at(&mut self, key: &[u8], revision: u64) -> Result<Option<KeyValue>, Failure> {
+    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
         match self.fresh.version(key, revision) {
             Some(version) => Ok(version.cloned()),
-            None => self.base.at(key, revision),
+            None => self.base.at(key, revision, values),
         }
+    }
+
+    fn lease(&mut self, id: i64) -> Result<Option<u64>, Failure> {
+        match self.fresh.leases.get(&id) {
+            Some(lease) => Ok(*lease),
+            None => self.base.lease(id),
+        }
+    }
+
+    fn attached(&mut self, lease: i64) -> Result<BTreeSet<Bytes>, Failure> {
+        let mut keys = self.base.attached(lease)?;
+        for (key, is_attached) in self.fresh.attached.get(&lease).into_iter().flatten() {
+            match is_attached {
+                true => keys.insert(key.clone()),
+                false => keys.remove(key),
+            };
+        }
+        Ok(keys)
     }
 
     fn scan(
@@ -329,7 +490,7 @@ impl<V: Versions> Versions for Staged<'_, V> {
         values: bool,
         each: &mut dyn FnMut(KeyValue) -> bool,
     ) -> Result<(), Failure> {
-        let mut fresh = self.fresh.versions(keys, revision).peekable();
+        let mut fresh = self.fresh.of_range(keys, revision).peekable();
         let mut more = true;
         self.base.scan(keys, revision, values, &mut |settled| {
             while let Some((_, version)) = fresh.next_if(|(key, _)| **key < settled.key) {
@@ -358,16 +519,43 @@ impl<V: Versions> Versions for Staged<'_, V> {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn push(&mut self, key: Bytes, revision: u64, version: Option<KeyValue>) {
-        self.0.entry(key).or_default().push((revision, version));
+    fn push(&mut self, key: Bytes, revision: u64, version: Option<KeyValue>) {
+        self.versions.entry(key).or_default().push((revision, version));
+    }
+
+    /// A key goes from one lease to another; 0 is none.
+    fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
+        if from == to {
+            return;
+        }
+        for (lease, is_attached) in [(from, false), (to, true)] {
+            if lease != 0 {
+                self.attached.entry(lease).or_default().insert(key.clone(), is_attached);
+            }
+        }
+    }
+
+    /// Takes over what was written above it.
+    pub(super) fn merge(&mut self, fresh: Table) {
+        for (key, versions) in fresh.versions {
+            self.versions.entry(key).or_default().extend(versions);
+        }
+        for (lease, keys) in fresh.attached {
+            let attached = self.attached.entry(lease).or_default();
+            attached.extend(keys);
+            attached.retain(|_, is_attached| *is_attached);
+        }
+        self.leases.extend(fresh.leases);
+        self.leases.retain(|_, ttl| ttl.is_some());
+        self.attached.retain(|_, keys| !keys.is_empty());
     }
 
     /// The outer `None`: not known here.
     fn version(&self, key: &[u8], revision: u64) -> Option<Option<&KeyValue>> {
-        newest(self.0.get(key)?, revision)
+        newest(self.versions.get(key)?, revision)
     }
 
-    fn versions<'t>(
+    fn of_range<'t>(
         &'t self,
         keys: &KeyRange,
         revision: u64,
@@ -378,7 +566,7 @@ impl Table {
             // An empty or inverted range holds nothing; a BTreeMap would panic.
             Some(end) => Bound::Excluded(end.clone().max(keys.start.clone())),
         };
-        self.0
+        self.versions
             .range((Bound::Included(keys.start.clone()), end))
             .filter_map(move |(key, versions)| Some((key, newest(versions, revision)?)))
     }
@@ -390,8 +578,17 @@ fn newest(versions: &[(u64, Option<KeyValue>)], revision: u64) -> Option<Option<
 }
 
 impl Versions for Table {
-    fn at(&mut self, key: &[u8], revision: u64) -> Result<Option<KeyValue>, Failure> {
+    fn at(&mut self, key: &[u8], revision: u64, _values: bool) -> Result<Option<KeyValue>, Failure> {
         Ok(self.version(key, revision).flatten().cloned())
+    }
+
+    fn lease(&mut self, id: i64) -> Result<Option<u64>, Failure> {
+        Ok(self.leases.get(&id).copied().flatten())
+    }
+
+    fn attached(&mut self, lease: i64) -> Result<BTreeSet<Bytes>, Failure> {
+        let keys = self.attached.get(&lease).into_iter().flatten();
+        Ok(keys.filter(|(_, is_attached)| **is_attached).map(|(key, _)| key.clone()).collect())
     }
 
     fn scan(
@@ -401,7 +598,7 @@ impl Versions for Table {
         _values: bool,
         each: &mut dyn FnMut(KeyValue) -> bool,
     ) -> Result<(), Failure> {
-        for (_, version) in self.versions(keys, revision) {
+        for (_, version) in self.of_range(keys, revision) {
             if !version.is_none_or(|kv| each(kv.clone())) {
                 break;
             }

@@ -1,6 +1,6 @@
 //! The thread that owns a member: it takes what comes in, lets the member decide, and does what comes out.
 //!
-//! It is a thread of its own, because an fsync blocks. With a clock only when there are others to hear from.
+//! It is a thread of its own, because an fsync blocks. With a clock only when there are others to hear from, or leases to end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,19 +17,19 @@ use super::disk::{Disk, Image};
 use super::group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use super::history::History;
 use super::kv::{Error, TxnDone};
-use super::member::{Effect, Fatal, Member, SWEEP_MAX};
+use super::member::{Ask, Effect, Fatal, Member, SWEEP_MAX};
 
 /// Events that share one batch.
 const BATCH_MAX: usize = 1024;
 /// Between two sweeps, while there is more to sweep.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// What the Raft library calls a tick.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// All that can wake the thread, besides time.
 pub(super) enum Event {
     Write { command: Command, ticket: Writer },
-    Read { ticket: Reader },
+    Read { asks: Ask, ticket: Reader },
     Receive { message: Message, image: Option<Image> },
     SnapshotSent { to: u64, is_sent: bool },
     Unreachable { to: u64 },
@@ -45,7 +45,7 @@ pub(super) struct Writer {
 }
 
 pub(super) struct Reader {
-    pub(super) done: oneshot::Sender<Result<(), Error>>,
+    pub(super) done: oneshot::Sender<Result<u64, Error>>,
 }
 
 pub(super) struct Task {
@@ -76,7 +76,9 @@ impl Task {
         let mut house_at = Instant::now() + self.window / 10;
         let mut tick_at = Instant::now() + TICK;
         loop {
-            let wake_at = if self.member.driver.is_sole() { house_at } else { house_at.min(tick_at) };
+            // A sole member has nobody to hear from; its clock goes for the leases.
+            let is_still = self.member.driver.is_sole() && !self.member.has_leases();
+            let wake_at = if is_still { house_at } else { house_at.min(tick_at) };
             let is_open = match self.events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => true,
@@ -109,7 +111,7 @@ impl Task {
             match event {
                 Event::Write { command, ticket } => self.member.propose(command, ticket, &mut out),
                 Event::Change { change, ticket } => self.member.change(change, ticket, &mut out),
-                Event::Read { ticket } => self.member.read(ticket),
+                Event::Read { asks, ticket } => self.member.read(asks, ticket, &mut out),
                 Event::Receive { message, image } => self.member.receive(message, image)?,
                 Event::SnapshotSent { to, is_sent } => self.member.driver.report_snapshot(to, is_sent),
                 Event::Unreachable { to } => self.member.driver.report_unreachable(to),

@@ -68,4 +68,11 @@ contract!(
     watches_from_a_compacted_revision_end,
     nothing_written_means_no_revision,
     writers_at_once_lose_nothing,
+    previous_versions_only_if_asked,
+    a_put_can_keep_what_is_there,
+    a_compare_of_a_range_is_about_each_key,
+    transactions_within_each_other,
+    leases_begin_and_end,
+    what_is_attached_goes_with_its_lease,
+    a_lease_that_nobody_keeps_ends,
 );

@@ -1,7 +1,11 @@
 //! A look at the data of a member: versions, changes, entries and the record, by the layout of [`keys`](super::keys).
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::Entry;
+use twox_hash::XxHash3_64;
 
 use super::keys;
 use super::kv::{KeyRange, KeyValue};
@@ -52,6 +56,17 @@ impl<'a> View<'a> {
         self.check().map(|()| entries)
     }
 
+    /// All leases, with their seconds.
+    pub(super) fn leases(&mut self) -> Result<Vec<(i64, u64)>, Failure> {
+        let mut leases = Vec::new();
+        self.cursor.seek(&[keys::LEASE]);
+        while let Some((key, value)) = self.cursor.item().filter(|(key, _)| key[0] == keys::LEASE) {
+            leases.push(keys::granted(key, value).map_err(Failure::Broken)?);
+            self.cursor.next();
+        }
+        self.check().map(|()| leases)
+    }
+
     /// How many versions of all keys there are, readable or not.
     #[cfg(test)]
     pub(super) fn versions(&mut self) -> Result<usize, Failure> {
@@ -62,6 +77,31 @@ impl<'a> View<'a> {
             self.cursor.next();
         }
         self.check().map(|()| count)
+    }
+
+    /// A hash of all versions that can be read at a revision from `compacted` up to `revision`.
+    pub(super) fn hash(&mut self, compacted: u64, revision: u64) -> Result<u64, Failure> {
+        let mut hash = 0;
+        // Of the key whose versions are being passed: its prefix, and whether the rest cannot be read any more.
+        let (mut passing, mut is_done): (Vec<u8>, bool) = (Vec::new(), false);
+        self.cursor.seek(&[keys::DATA]);
+        while let Some((found, value)) = self.cursor.item().filter(|(key, _)| key[0] == keys::DATA) {
+            let (prefix, at) = keys::split_version(found).ok_or_else(|| broken("a key is garbled".into()))?;
+            if *prefix != *passing {
+                passing.clear();
+                passing.extend_from_slice(prefix);
+                is_done = false;
+            }
+            // What was deleted by then leaves no trace, because each member removes it when it likes.
+            let is_gone = at <= compacted && keys::is_deleted(value);
+            if at <= revision && !is_done && !is_gone {
+                hash = XxHash3_64::oneshot_with_seed(hash, found);
+                hash = XxHash3_64::oneshot_with_seed(hash, value);
+            }
+            is_done |= at <= compacted;
+            self.cursor.next();
+        }
+        self.check().map(|()| hash)
     }
 
     /// Changes from a revision on, oldest first, at most `max`.
@@ -98,7 +138,27 @@ impl<'a> View<'a> {
 }
 
 impl Versions for View<'_> {
-    fn at(&mut self, key: &[u8], revision: u64) -> Result<Option<KeyValue>, Failure> {
+    fn lease(&mut self, id: i64) -> Result<Option<u64>, Failure> {
+        let wanted = keys::lease(id);
+        self.cursor.seek(&wanted);
+        let found = self.cursor.item().filter(|(key, _)| *key == wanted);
+        let found = found.map(|(key, value)| keys::granted(key, value)).transpose().map_err(Failure::Broken)?;
+        self.check().map(|()| found.map(|(_, ttl)| ttl))
+    }
+
+    fn attached(&mut self, lease: i64) -> Result<BTreeSet<Bytes>, Failure> {
+        let prefix = keys::attached_prefix(lease);
+        let mut attached = BTreeSet::new();
+        self.cursor.seek(&prefix);
+        while let Some((key, _)) = self.cursor.item() {
+            let Some(key) = key.strip_prefix(&*prefix) else { break };
+            attached.insert(Bytes::copy_from_slice(key));
+            self.cursor.next();
+        }
+        self.check().map(|()| attached)
+    }
+
+    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
         let mut wanted = keys::data_prefix(key);
         let prefix_length = wanted.len();
         wanted.extend_from_slice(&(!revision).to_be_bytes());
@@ -108,7 +168,7 @@ impl Versions for View<'_> {
         };
         match keys::split_version(found) {
             Some((prefix, at)) if *prefix == wanted[..prefix_length] => {
-                keys::value(keys::unescape(prefix), at, value, true).map_err(Failure::Broken)
+                keys::value(keys::unescape(prefix), at, value, values).map_err(Failure::Broken)
             }
             _ => Ok(None),
         }
@@ -123,7 +183,7 @@ impl Versions for View<'_> {
     ) -> Result<(), Failure> {
         let end = match &range.end {
             None => {
-                self.at(&range.start, revision)?.map(each);
+                self.at(&range.start, revision, values)?.map(each);
                 return Ok(());
             }
             Some(end) if **end == [0] => keys::data_end(),

@@ -1,6 +1,6 @@
 //! What must hold in every run, whatever fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft::eraftpb::ConfState;
@@ -24,6 +24,20 @@ pub(super) struct Oracle {
     /// The newest revision that any client knows of.
     known: u64,
     operations: BTreeMap<u64, Operation>,
+    /// When the first member told of a revision.
+    told: BTreeMap<u64, u64>,
+    leases: BTreeMap<i64, Lease>,
+    /// The shortest tick of any clock, ms.
+    tick: u64,
+}
+
+/// What clients were promised of a lease.
+#[derive(Debug, Default)]
+struct Lease {
+    ttl: u64,
+    /// It lives until then, unless somebody revokes it.
+    until: u64,
+    is_revoked: bool,
 }
 
 #[derive(Debug)]
@@ -31,6 +45,7 @@ pub(super) struct Operation {
     pub(super) wanted: Wanted,
     /// What clients knew when it was asked.
     known: u64,
+    asked: u64,
     outcome: Outcome,
 }
 
@@ -41,6 +56,12 @@ pub(super) enum Wanted {
     /// The same for one key, if its last change was at this revision.
     Swap(Bytes, u64),
     Delete(Bytes),
+    /// As a put, and the key goes with the lease.
+    Attach(Bytes, i64),
+    /// A lease of so many seconds.
+    Grant(i64, u64),
+    Revoke(i64),
+    Renew(i64),
     Read,
     Conf,
 }
@@ -59,7 +80,7 @@ enum Outcome {
 
 impl Operation {
     fn is_unknown_write(&self) -> bool {
-        matches!(self.outcome, Outcome::Unknown) && !matches!(self.wanted, Wanted::Read)
+        matches!(self.outcome, Outcome::Unknown) && !matches!(self.wanted, Wanted::Read | Wanted::Renew(_))
     }
 }
 
@@ -71,6 +92,10 @@ pub(super) fn value(number: u64) -> Bytes {
 // === impl Oracle ===
 
 impl Oracle {
+    pub(super) fn new(tick: u64) -> Oracle {
+        Oracle { tick, ..Oracle::default() }
+    }
+
     /// The newest revision that any member was seen to apply.
     pub(super) fn newest(&self) -> u64 {
         self.revisions.last_key_value().map_or(1, |(revision, _)| *revision)
@@ -91,7 +116,7 @@ impl Oracle {
     /// Changes that a member has on its disk, and nobody was told of.
     pub(super) fn found(&mut self, changes: Vec<Change>) {
         for change in changes {
-            self.revisions.entry(change.kv.mod_revision).or_default().push(change);
+            self.revisions.entry(change.kv.mod_revision).or_default().push(bare(change));
         }
     }
 
@@ -107,8 +132,10 @@ impl Oracle {
         }
     }
 
-    pub(super) fn recorded(&mut self, id: u64, recorded: Vec<Recorded>) -> Result<(), String> {
+    pub(super) fn recorded(&mut self, id: u64, recorded: Vec<Recorded>, now: u64) -> Result<(), String> {
         for Recorded { revision, changes } in recorded {
+            let changes: Vec<Change> = changes.into_iter().map(bare).collect();
+            self.told.entry(revision).or_insert(now);
             let before = self.watched.insert(id, revision).unwrap_or(0);
             if revision != before + 1 {
                 return Err(format!("watchers of member {id} see revision {revision} after {before}"));
@@ -140,9 +167,50 @@ impl Oracle {
         }
     }
 
-    pub(super) fn asked(&mut self, number: u64, wanted: Wanted) {
-        let operation = Operation { wanted, known: self.known, outcome: Outcome::Unknown };
+    pub(super) fn asked(&mut self, number: u64, wanted: Wanted, now: u64) {
+        match wanted {
+            Wanted::Grant(id, ttl) => drop(self.leases.insert(id, Lease { ttl, ..Lease::default() })),
+            Wanted::Revoke(id) => self.leases.get_mut(&id).expect("it was granted").is_revoked = true,
+            _ => {}
+        }
+        let operation = Operation { wanted, known: self.known, asked: now, outcome: Outcome::Unknown };
         self.operations.insert(number, operation);
+    }
+
+    pub(super) fn wanted(&self, number: u64) -> &Wanted {
+        &self.operations[&number].wanted
+    }
+
+    /// The newest leases that were asked for, granted or not.
+    pub(super) fn leases(&self) -> Vec<i64> {
+        self.leases.keys().rev().take(5).copied().collect()
+    }
+
+    /// A client was told that a lease lives; it may rely on that from when it asked.
+    fn promised(&mut self, id: i64, asked: u64) {
+        let lease = self.leases.get_mut(&id).expect("it was granted");
+        lease.until = lease.until.max(asked + lease.ttl * 10 * self.tick);
+    }
+
+    pub(super) fn renewed(&mut self, number: u64, id: i64, ttl: u64) -> Result<(), String> {
+        let operation = self.operations.get_mut(&number).expect("it was asked");
+        operation.outcome = Outcome::Refused;
+        let asked = operation.asked;
+        self.promised(id, asked);
+        match self.leases[&id].ttl == ttl {
+            true => Ok(()),
+            false => Err(format!("lease {id} was granted for another time than {ttl} s")),
+        }
+    }
+
+    /// A client was told that there is no such lease.
+    pub(super) fn denied(&mut self, number: u64, id: i64, now: u64) -> Result<(), String> {
+        self.refused(number);
+        let lease = &self.leases[&id];
+        match lease.until > now && !lease.is_revoked {
+            true => Err(format!("lease {id} is gone at {now}, and was promised: {lease:?}")),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn refused(&mut self, number: u64) {
@@ -161,8 +229,9 @@ impl Oracle {
         let wrote = done.results.iter().any(|result| match result {
             OpDone::Put { .. } => true,
             OpDone::Delete { deleted, .. } => *deleted > 0,
-            OpDone::Range(_) => false,
+            OpDone::Range(_) | OpDone::Txn(_) => false,
         });
+        let (asked, wanted) = (operation.asked, operation.wanted.clone());
         let least = operation.known + u64::from(wrote);
         if done.revision < least {
             return Err(format!(
@@ -172,6 +241,9 @@ impl Oracle {
         }
         self.known = self.known.max(done.revision);
         operation.outcome = Outcome::Done(done);
+        if let Wanted::Grant(id, _) = wanted {
+            self.promised(id, asked);
+        }
         Ok(())
     }
 
@@ -190,8 +262,9 @@ impl Oracle {
         self.operations.values().filter(|operation| operation.is_unknown_write()).count() as u64
     }
 
-    /// Replays all revisions in order, and compares what clients were told with that.
-    pub(super) fn judge(&self, newest: u64) -> Result<(), String> {
+    /// Replays all revisions in order, and compares what clients were told with that. How many leases were seen to end
+    /// by themselves.
+    pub(super) fn judge(&self, newest: u64) -> Result<u64, String> {
         if newest < self.known {
             return Err(format!("revision {} was acknowledged, and the group ends at {newest}", self.known));
         }
@@ -205,6 +278,7 @@ impl Oracle {
         }
         let mut written: BTreeMap<Bytes, u64> = BTreeMap::new();
         let mut state: BTreeMap<Bytes, KeyValue> = BTreeMap::new();
+        let (mut revoked, mut ended) = (BTreeSet::new(), 0);
         for revision in 1..=newest {
             let before = state.clone();
             for change in self.revisions.get(&revision).into_iter().flatten() {
@@ -221,8 +295,18 @@ impl Oracle {
                     return Err(format!("operation {value:?} was done twice, at revisions {earlier} and {revision}"));
                 }
             }
+            let mut deleted = BTreeSet::new();
             for number in at.get(&revision).into_iter().flatten() {
                 self.compare(*number, &before, &state)?;
+                match (&self.operations[number].wanted, &self.operations[number].outcome) {
+                    (Wanted::Delete(key), Outcome::Done(_)) => drop(deleted.insert(key)),
+                    (Wanted::Revoke(id), Outcome::Done(_)) => drop(revoked.insert(*id)),
+                    _ => {}
+                }
+            }
+            ended += self.explain(revision, &before, &deleted)?;
+            if let Some(kv) = state.values().find(|kv| kv.lease != 0 && revoked.contains(&kv.lease)) {
+                return Err(format!("{kv:?} is there at revision {revision}, after its lease was revoked"));
             }
         }
         for (number, operation) in &self.operations {
@@ -230,7 +314,40 @@ impl Oracle {
                 return Err(format!("operation {number} was refused, and done"));
             }
         }
-        Ok(())
+        Ok(ended)
+    }
+
+    /// A key goes because somebody deleted it, or with its lease and all else that is attached to that. How many leases
+    /// have ended by themselves.
+    fn explain(
+        &self,
+        revision: u64,
+        before: &BTreeMap<Bytes, KeyValue>,
+        deleted: &BTreeSet<&Bytes>,
+    ) -> Result<u64, String> {
+        let gone: Vec<&Bytes> =
+            self.revisions.get(&revision).into_iter().flatten().filter(|c| c.is_delete).map(|c| &c.kv.key).collect();
+        let [first, ..] = &*gone else { return Ok(0) };
+        let may_be_deleted = |key: &&Bytes| {
+            let is_unknown = |operation: &Operation| {
+                operation.is_unknown_write() && matches!(&operation.wanted, Wanted::Delete(other) if other == *key)
+            };
+            deleted.contains(*key) || self.operations.values().any(is_unknown)
+        };
+        let lease = before.get(*first).map_or(0, |kv| kv.lease);
+        let attached: Vec<&Bytes> = before.values().filter(|kv| kv.lease == lease).map(|kv| &kv.key).collect();
+        let known = self.leases.get(&lease).filter(|_| gone == attached);
+        match known {
+            // Nobody deletes the only key of a lease at the moment when that ends.
+            _ if gone.len() == 1 && may_be_deleted(first) => Ok(0),
+            Some(lease) if lease.is_revoked => Ok(0),
+            Some(ended) if self.told.get(&revision).is_some_and(|told| *told < ended.until) => {
+                let told = self.told[&revision];
+                Err(format!("lease {lease} has ended at {told}, before its time: {ended:?}"))
+            }
+            Some(_) => Ok(1),
+            None => Err(format!("{gone:?} are gone at revision {revision}, for no reason; before: {before:?}")),
+        }
     }
 
     fn compare(
@@ -247,6 +364,11 @@ impl Oracle {
                 state.get(key).is_some_and(|kv| kv.value == value(number))
                     && *result == OpDone::Put { previous: before.get(key).cloned() }
             }),
+            (Wanted::Attach(key, lease), Outcome::Done(done)) => {
+                let told = OpDone::Put { previous: before.get(key).cloned() };
+                state.get(key).is_some_and(|kv| kv.value == value(number) && kv.lease == *lease)
+                    && done.results == [told]
+            }
             (Wanted::Swap(key, wanted), Outcome::Done(done)) => {
                 let seen = if done.succeeded { before } else { state };
                 let holds = seen.get(key).map_or(0, |kv| kv.mod_revision) == *wanted;
@@ -263,6 +385,14 @@ impl Oracle {
         };
         is_right.then_some(()).ok_or_else(wrong)
     }
+}
+
+/// Whether the value that was replaced is told with a change depends on where it was found.
+fn bare(mut change: Change) -> Change {
+    if let Some(previous) = &mut change.previous {
+        previous.value = Bytes::new();
+    }
+    change
 }
 
 /// The library keeps its sets in no order.

@@ -14,9 +14,9 @@ use super::oracle::{Oracle, Wanted, value};
 use crate::store::command::Command;
 use crate::store::driver::{Driver, Setup};
 use crate::store::flaw::{Flaw, Planted};
-use crate::store::kv::{Compare, Error, KeyRange, Op, Range, Txn};
+use crate::store::kv::{Compare, Delete, Error, KeyRange, Op, Put, Range, Txn};
 use crate::store::medium::{Medium, Promise};
-use crate::store::member::{self, Fatal};
+use crate::store::member::{self, Ask, Fatal};
 use crate::store::open;
 use crate::store::past;
 use crate::store::record::Record;
@@ -47,6 +47,10 @@ pub(super) const EVENTS: &[&str] = &[
     "a compaction",
     "a write of unknown outcome",
     "a read",
+    "a lease granted",
+    "a lease kept alive",
+    "a lease revoked",
+    "a lease that ended",
     "a disk rolled back",
     "a start refused",
 ];
@@ -109,6 +113,7 @@ enum Event {
 
 impl World {
     pub(super) fn new(seed: u64, options: Options, planted: Planted) -> World {
+        let oracle = Oracle::new(shortest_tick(options.drift));
         World {
             options,
             planted,
@@ -119,7 +124,7 @@ impl World {
             nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
             is_healed: false,
-            oracle: Oracle::default(),
+            oracle,
             counts: Counts::new(),
             seed,
             lives: 0,
@@ -154,7 +159,10 @@ impl World {
             }
         }
         let newest = self.nodes.values().filter_map(|node| node.member.as_ref()).map(|member| member.record().revision);
-        self.oracle.judge(newest.max().unwrap_or(0))?;
+        let ended = self.oracle.judge(newest.max().unwrap_or(0))?;
+        if ended > 0 {
+            *self.counts.entry("a lease that ended").or_default() += ended;
+        }
         if self.oracle.unknown() > 0 {
             *self.counts.entry("a write of unknown outcome").or_default() += self.oracle.unknown();
         }
@@ -197,7 +205,7 @@ impl World {
     fn add_node(&mut self, id: u64, record: &Record) -> Result<(), String> {
         let disk = Arc::new(Platter::with_record(record, self.options.rollbacks));
         let drift = self.options.drift;
-        let tick = TICK * (1000 - drift + self.dice.below(2 * drift + 1)) / 1000;
+        let tick = shortest_tick(drift) + TICK * self.dice.below(2 * drift + 1) / 1000;
         let node = Node { disk, member: None, tick, life: 0, paused_until: 0, was_rolled_back: false, is_gone: false };
         self.nodes.insert(id, node);
         self.start(id)
@@ -349,7 +357,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send(message, image) => self.send(id, message, image),
-                Effect::Recorded(recorded, _) => self.oracle.recorded(id, recorded)?,
+                Effect::Recorded(recorded, _) => self.oracle.recorded(id, recorded, self.now)?,
                 Effect::Restored(head) => {
                     self.count("a snapshot");
                     self.oracle.restored(id, head)?;
@@ -358,12 +366,24 @@ impl World {
                     if self.probe == Some(number) {
                         self.is_probe_done = true;
                     }
+                    match self.oracle.wanted(number) {
+                        Wanted::Grant(..) => self.count("a lease granted"),
+                        Wanted::Revoke(_) => self.count("a lease revoked"),
+                        _ => {}
+                    }
                     self.oracle.done(number, done)?;
                 }
                 Effect::Answered(_, Err(Error::Unknown(_))) => {}
                 Effect::Answered(number, Err(_)) => self.oracle.refused(number),
-                Effect::Readable(number, Ok(())) => self.read(id, number)?,
-                Effect::Readable(number, Err(_)) => self.oracle.refused(number),
+                Effect::Readable(number, answer) => match (self.oracle.wanted(number).clone(), answer) {
+                    (Wanted::Renew(lease), Ok(ttl)) => {
+                        self.count("a lease kept alive");
+                        self.oracle.renewed(number, lease, ttl)?;
+                    }
+                    (Wanted::Renew(lease), Err(Error::NoLease(_))) => self.oracle.denied(number, lease, self.now)?,
+                    (_, Ok(_)) => self.read(id, number)?,
+                    (_, Err(_)) => self.oracle.refused(number),
+                },
                 Effect::Removed => self.count("a member gone"),
             }
         }
@@ -433,11 +453,17 @@ impl World {
         for _ in 0..=self.dice.below(3) {
             self.operations += 1;
             let key = Bytes::from_static(self.dice.one(&KEYS).expect("there are some").as_bytes());
-            let wanted = match self.dice.below(10) {
-                0..4 => Wanted::Put(vec![key]),
-                4 => Wanted::Put(vec!["x".into(), key]),
-                5 => Wanted::Swap(key.clone(), self.oracle.last_change(&key)),
-                6 => Wanted::Delete(key),
+            let leases = self.oracle.leases();
+            let lease = self.dice.one(&leases).copied();
+            let wanted = match (self.dice.below(32), lease) {
+                (0..8, _) => Wanted::Put(vec![key]),
+                (8..10, _) => Wanted::Put(vec!["x".into(), key]),
+                (10..12, _) => Wanted::Swap(key.clone(), self.oracle.last_change(&key)),
+                (12..14, _) => Wanted::Delete(key),
+                (14, _) => Wanted::Grant(self.operations.cast_signed(), self.dice.within(1..6)),
+                (15..19, Some(lease)) => Wanted::Attach(key, lease),
+                (19..24, Some(lease)) => Wanted::Renew(lease),
+                (24, Some(lease)) if self.dice.per_mille(300) => Wanted::Revoke(lease),
                 _ => Wanted::Read,
             };
             self.ask(id, self.operations, wanted)?;
@@ -446,28 +472,45 @@ impl World {
     }
 
     fn ask(&mut self, id: u64, number: u64, wanted: Wanted) -> Result<(), String> {
-        self.oracle.asked(number, wanted.clone());
+        self.oracle.asked(number, wanted.clone(), self.now);
         let Some(member) = self.nodes.get_mut(&id).and_then(|node| node.member.as_mut()) else { return Ok(()) };
-        let put = |key: Bytes| Op::Put { key, value: value(number), lease: 0 };
-        let txn = match wanted {
+        let mut effects = Vec::new();
+        let mut out = |effect| effects.push(effect);
+        let put = |key: Bytes, lease: i64| {
+            Op::Put(Put { key, value: Some(value(number)), lease: Some(lease), previous: true })
+        };
+        let command = match wanted {
             Wanted::Read => {
-                member.read(number);
-                return Ok(());
+                member.read(Ask::Point, number, &mut out);
+                None
             }
-            Wanted::Conf => return Ok(()),
-            Wanted::Put(keys) => Txn { success: keys.into_iter().map(put).collect(), ..Txn::default() },
+            Wanted::Renew(lease) => {
+                member.read(Ask::Renew(lease), number, &mut out);
+                None
+            }
+            Wanted::Conf => None,
+            Wanted::Put(keys) => {
+                Some(Command::Txn(Txn { success: keys.into_iter().map(|key| put(key, 0)).collect(), ..Txn::default() }))
+            }
+            Wanted::Attach(key, lease) => Some(Command::Txn(Txn { success: vec![put(key, lease)], ..Txn::default() })),
             Wanted::Swap(key, revision) => {
                 let look = Op::Range(Range::newest(KeyRange::key(key.clone())));
-                Txn {
+                Some(Command::Txn(Txn {
                     compares: vec![Compare::unchanged(key.clone(), revision)],
-                    success: vec![put(key)],
+                    success: vec![put(key, 0)],
                     failure: vec![look],
-                }
+                }))
             }
-            Wanted::Delete(key) => Txn { success: vec![Op::Delete { keys: KeyRange::key(key) }], ..Txn::default() },
+            Wanted::Delete(key) => {
+                let delete = Op::Delete(Delete { keys: KeyRange::key(key), previous: true });
+                Some(Command::Txn(Txn { success: vec![delete], ..Txn::default() }))
+            }
+            Wanted::Grant(id, ttl) => Some(Command::Grant { id, ttl }),
+            Wanted::Revoke(lease) => Some(Command::Revoke(lease)),
         };
-        let mut effects = Vec::new();
-        member.propose(Command::Txn(txn), number, &mut |effect| effects.push(effect));
+        if let Some(command) = command {
+            member.propose(command, number, &mut out);
+        }
         self.perform(id, effects)
     }
 
@@ -504,7 +547,7 @@ impl World {
         let Some(changes) = self.draw_change(leader)? else { return Ok(()) };
         self.operations += 1;
         let number = self.operations;
-        self.oracle.asked(number, Wanted::Conf);
+        self.oracle.asked(number, Wanted::Conf, self.now);
         let Some(member) = self.nodes.get_mut(&leader).and_then(|node| node.member.as_mut()) else { return Ok(()) };
         let change = ConfChangeV2 { changes, ..ConfChangeV2::default() };
         let mut effects = Vec::new();
@@ -691,6 +734,11 @@ impl World {
         let probed = if self.is_probe_done { "writes work" } else { "no write was settled" };
         format!("{probed}\n{}", self.nodes.iter().map(describe).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// Of a clock that runs fast.
+fn shortest_tick(drift: u64) -> u64 {
+    TICK * (1000 - drift) / 1000
 }
 
 fn single(kind: ConfChangeType, node_id: u64) -> ConfChangeSingle {

@@ -5,15 +5,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use crate::store::kv::{ChangeBatch, Changes, Compare, Compared, Comparison, Error, KeyRange, KeyValue, Kv, Op};
-use crate::store::kv::{OpDone, Range, Ranged, Txn, TxnDone, Watch};
+use crate::store::kv::{ChangeBatch, Changes, Compare, Compared, Comparison, Delete, Error, KeyRange, KeyValue, Kv};
+use crate::store::kv::{Leases, Op, OpDone, Put, Range, Ranged, Txn, TxnDone, Watch};
 
 pub(super) fn put(key: &str, value: &str) -> Op {
-    Op::Put { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::copy_from_slice(value.as_bytes()), lease: 0 }
+    Op::Put(Put { previous: true, ..a_put(key, value) })
+}
+
+fn a_put(key: &str, value: &str) -> Put {
+    let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()));
+    Put { key, value: Some(value), lease: Some(0), previous: false }
+}
+
+fn attach(key: &str, value: &str, lease: i64) -> Op {
+    Op::Put(Put { lease: Some(lease), ..a_put(key, value) })
 }
 
 pub(super) fn delete(keys: KeyRange) -> Op {
-    Op::Delete { keys }
+    Op::Delete(Delete { keys, previous: true })
 }
 
 pub(super) async fn write(kv: &impl Kv, ops: Vec<Op>) -> TxnDone {
@@ -83,11 +92,12 @@ pub(super) async fn a_deletion_is_a_version(kv: &impl Kv) {
     assert_eq!((again.create_revision, again.version), (4, 1));
 }
 
-pub(super) async fn compares(kv: &impl Kv) {
-    write(kv, vec![Op::Put { key: "a".into(), value: "1".into(), lease: 9 }]).await;
+pub(super) async fn compares(kv: &(impl Kv + Leases)) {
+    kv.grant(9, 1000).await.unwrap();
+    write(kv, vec![attach("a", "1", 9)]).await;
     write(kv, vec![put("b", "1")]).await;
     let check = async |key: &str, what: Compared, is: Comparison, wanted: bool| {
-        let compares = vec![Compare { key: key.to_owned().into(), what: what.clone(), is }];
+        let compares = vec![Compare { keys: KeyRange::key(key.to_owned()), what: what.clone(), is }];
         let done = kv.txn(Txn { compares, ..Txn::default() }).await.unwrap();
         assert_eq!(done.succeeded, wanted, "{key} {what:?} {is:?}");
     };
@@ -158,8 +168,7 @@ pub(super) async fn ranges_read_the_past(kv: &impl Kv) {
 
 pub(super) async fn keys_with_any_bytes(kv: &impl Kv) {
     let keys: [&[u8]; 8] = [b"\0", b"\0\0", b"\0\x01", b"a", b"a\0", b"a\0b", b"a\xff", b"\xff\xff"];
-    let mut ops: Vec<Op> =
-        keys.iter().map(|key| Op::Put { key: Bytes::from_static(key), value: "1".into(), lease: 0 }).collect();
+    let mut ops: Vec<Op> = keys.iter().map(|key| Op::put(Bytes::from_static(key), "1")).collect();
     ops.reverse();
     write(kv, ops).await;
     let found: Vec<Bytes> = all(kv, 0).await.unwrap().items.into_iter().map(|kv| kv.key).collect();
@@ -176,8 +185,8 @@ pub(super) async fn limits(kv: &impl Kv) {
     assert!(matches!(refused(vec![put("a", &"x".repeat(2 * 1024 * 1024))]).await, Error::TooLarge(_)));
     let many = (0..10_000).map(|index| put(&index.to_string(), "")).collect();
     assert!(matches!(refused(many).await, Error::TooLarge(_)));
-    assert!(matches!(refused(vec![put("a", "1"), put("a", "2")]).await, Error::Invalid(_)));
-    assert!(matches!(refused(vec![put("a", "1"), delete(KeyRange::prefix("a"))]).await, Error::Invalid(_)));
+    assert_eq!(refused(vec![put("a", "1"), put("a", "2")]).await, Error::Twice);
+    assert_eq!(refused(vec![put("a", "1"), delete(KeyRange::prefix("a"))]).await, Error::Twice);
     assert!(matches!(kv.range(Range::newest(KeyRange::key(""))).await, Err(Error::Invalid(_))) || kv.revision() == 1);
     assert_eq!(kv.revision(), 1);
 }
@@ -265,4 +274,143 @@ pub(super) async fn writers_at_once_lose_nothing(kv: &impl Kv) {
         }
     }
     assert_eq!(all(kv, 0).await.unwrap().count, 600);
+}
+
+pub(super) async fn previous_versions_only_if_asked(kv: &impl Kv) {
+    write(kv, vec![put("a", "1"), put("b", "1")]).await;
+    let quiet = Op::Put(a_put("a", "2"));
+    assert_eq!(write(kv, vec![quiet]).await.results, [OpDone::Put { previous: None }]);
+    let gone = write(kv, vec![Op::delete(everything())]).await;
+    assert_eq!(gone.results, [OpDone::Delete { deleted: 2, previous: vec![] }]);
+}
+
+pub(super) async fn a_put_can_keep_what_is_there(kv: &(impl Kv + Leases)) {
+    kv.grant(7, 1000).await.unwrap();
+    kv.grant(8, 1000).await.unwrap();
+    let keeps_value = |lease| Op::Put(Put { value: None, lease, ..a_put("a", "") });
+    let refused = kv.txn(Txn { success: vec![put("b", "1"), keeps_value(Some(7))], ..Txn::default() }).await;
+    assert_eq!(refused, Err(Error::NoKey("a".into())));
+    assert!(one(kv, "b").await.is_none(), "a refused transaction does nothing");
+    write(kv, vec![put("a", "1")]).await;
+    write(kv, vec![keeps_value(Some(7))]).await;
+    let found = one(kv, "a").await.unwrap();
+    assert_eq!((&*found.value, found.lease, found.version), (&b"1"[..], 7, 2));
+    write(kv, vec![Op::Put(Put { lease: None, ..a_put("a", "2") })]).await;
+    let found = one(kv, "a").await.unwrap();
+    assert_eq!((&*found.value, found.lease), (&b"2"[..], 7));
+    write(kv, vec![keeps_value(Some(8))]).await;
+    kv.revoke(7).await.unwrap();
+    assert_eq!(one(kv, "a").await.unwrap().value, "2");
+}
+
+pub(super) async fn a_compare_of_a_range_is_about_each_key(kv: &impl Kv) {
+    write(kv, vec![put("p/a", "1"), put("p/b", "1")]).await;
+    write(kv, vec![put("p/b", "2")]).await;
+    let check = async |keys: KeyRange, what: Compared, wanted: bool| {
+        let compares = vec![Compare { keys: keys.clone(), what: what.clone(), is: Comparison::Equal }];
+        let done = kv.txn(Txn { compares, ..Txn::default() }).await.unwrap();
+        assert_eq!(done.succeeded, wanted, "{keys:?} {what:?}");
+    };
+    check(KeyRange::prefix("p/"), Compared::CreateRevision(2), true).await;
+    check(KeyRange::prefix("p/"), Compared::Version(1), false).await;
+    check(KeyRange::prefix("q/"), Compared::Version(0), true).await;
+    check(KeyRange::prefix("q/"), Compared::Value("".into()), false).await;
+}
+
+pub(super) async fn transactions_within_each_other(kv: &impl Kv) {
+    write(kv, vec![put("a", "1")]).await;
+    let is_new = |key: &'static str, then: Op, or: Op| {
+        Op::Txn(Txn { compares: vec![Compare::absent(key)], success: vec![then], failure: vec![or] })
+    };
+    // The inner compare of "b" does not see the outer put of it.
+    let done = write(
+        kv,
+        vec![
+            put("b", "1"),
+            is_new("b", put("c", "new"), put("c", "old")),
+            is_new("a", put("d", "new"), put("d", "old")),
+        ],
+    )
+    .await;
+    assert_eq!((show(&all(kv, 0).await.unwrap()).as_str(), done.revision), ("a=1 b=1 c=new d=old", 3));
+    let inner: Vec<bool> = done
+        .results
+        .iter()
+        .filter_map(|result| if let OpDone::Txn(done) = result { Some(done.succeeded) } else { None })
+        .collect();
+    assert_eq!(inner, [true, false]);
+    let refused = async |ops: Vec<Op>| kv.txn(Txn { success: ops, ..Txn::default() }).await.unwrap_err();
+    let twice = is_new("x", put("e", "1"), put("f", "1"));
+    assert_eq!(refused(vec![put("f", "1"), twice.clone()]).await, Error::Twice);
+    assert_eq!(refused(vec![twice.clone(), delete(KeyRange::key("e"))]).await, Error::Twice);
+    assert_eq!(refused(vec![twice, is_new("x", delete(everything()), put("g", "1"))]).await, Error::Twice);
+    write(kv, vec![is_new("x", put("e", "1"), delete(KeyRange::key("e")))]).await;
+    let deep = (0..100).fold(put("z", "1"), |inner, _| Op::Txn(Txn { success: vec![inner], ..Txn::default() }));
+    assert!(matches!(refused(vec![deep]).await, Error::TooLarge(_)));
+    let future = Op::Range(Range { revision: 99, ..Range::newest(everything()) });
+    let refused = refused(vec![put("z", "1"), is_new("x", future, put("y", "1"))]).await;
+    assert_eq!((refused, one(kv, "z").await), (Error::Future { wanted: 99, newest: 4 }, None));
+}
+
+pub(super) async fn leases_begin_and_end(kv: &(impl Kv + Leases)) {
+    let granted = kv.grant(5, 60).await.unwrap();
+    assert_eq!((granted.id, granted.ttl, granted.revision), (5, 60, 1));
+    assert_eq!(kv.grant(5, 60).await, Err(Error::LeaseExists(5)));
+    assert!(matches!(kv.grant(6, u64::MAX).await, Err(Error::Invalid(_))));
+    let drawn = kv.grant(0, 1).await.unwrap();
+    assert!(drawn.id > 0 && drawn.ttl >= 1, "{drawn:?}");
+    let mut all = vec![5, drawn.id];
+    all.sort_unstable();
+    assert_eq!(kv.leases().await, Ok(all));
+    assert_eq!(kv.keep_alive(5).await, Ok(60));
+    let lease = kv.lease(5, true).await.unwrap();
+    assert_eq!((lease.granted, lease.keys.len()), (60, 0));
+    assert!((50..=60).contains(&lease.left), "{lease:?}");
+    assert_eq!(kv.revoke(5).await, Ok(1), "nothing was attached, so no revision");
+    assert_eq!(kv.revoke(5).await, Err(Error::NoLease(5)));
+    assert_eq!(kv.keep_alive(5).await, Err(Error::NoLease(5)));
+    assert_eq!(kv.lease(5, true).await, Err(Error::NoLease(5)));
+    assert_eq!(kv.leases().await, Ok(vec![drawn.id]));
+}
+
+pub(super) async fn what_is_attached_goes_with_its_lease(kv: &(impl Kv + Leases)) {
+    kv.grant(1, 1000).await.unwrap();
+    kv.grant(2, 1000).await.unwrap();
+    let mut changes = kv.watch(Watch { keys: everything(), from: 6, previous: true }).await.unwrap();
+    write(kv, vec![attach("c", "1", 1), attach("a", "1", 1), attach("b", "1", 1), put("d", "1")]).await;
+    write(kv, vec![attach("b", "2", 2)]).await;
+    write(kv, vec![put("c", "2")]).await;
+    write(kv, vec![attach("c", "3", 1), delete(KeyRange::key("a"))]).await;
+    assert_eq!(kv.lease(1, true).await.unwrap().keys, ["c"]);
+    write(kv, vec![attach("aa", "1", 1), attach("a\0", "1", 1)]).await;
+    assert_eq!(kv.lease(1, true).await.unwrap().keys, ["a\0", "aa", "c"]);
+    assert_eq!(kv.lease(1, false).await.unwrap().keys.len(), 0);
+    assert_eq!(kv.revoke(1).await, Ok(7));
+    assert_eq!(show(&all(kv, 0).await.unwrap()), "b=2 d=1");
+    assert_eq!(kv.lease(2, true).await.unwrap().keys, ["b"]);
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|change: &crate::store::kv::Change| change.kv.mod_revision < 7) {
+        seen.extend(next(&mut changes).await.unwrap().changes);
+    }
+    let gone: Vec<_> = seen.iter().filter(|change| change.kv.mod_revision == 7).collect();
+    assert!(gone.iter().all(|change| change.is_delete && change.previous.is_some()), "{gone:?}");
+    let keys: Vec<_> = gone.iter().map(|change| change.kv.key.clone()).collect();
+    assert_eq!(keys, ["a\0", "aa", "c"], "in order, under one revision");
+    let unknown = kv.txn(Txn { success: vec![put("x", "1"), attach("y", "1", 1)], ..Txn::default() }).await;
+    assert_eq!((unknown, one(kv, "x").await), (Err(Error::NoLease(1)), None));
+}
+
+pub(super) async fn a_lease_that_nobody_keeps_ends(kv: &(impl Kv + Leases)) {
+    let (kept, left) = (kv.grant(1, 2).await.unwrap(), kv.grant(2, 2).await.unwrap());
+    write(kv, vec![attach("kept", "1", kept.id), attach("left", "1", left.id)]).await;
+    let began = tokio::time::Instant::now();
+    while one(kv, "left").await.is_some() {
+        kv.keep_alive(kept.id).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(1900), "it ended after {:?}", began.elapsed());
+    assert_eq!(kv.keep_alive(left.id).await, Err(Error::NoLease(left.id)));
+    assert!(one(kv, "kept").await.is_some());
+    assert_eq!(kv.leases().await, Ok(vec![kept.id]));
 }

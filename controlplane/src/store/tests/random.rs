@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::contract::{everything, next};
 use super::{open, open_with_log};
 use crate::store::Store;
-use crate::store::kv::{Compare, Compared, Comparison, KeyRange, Kv, Op, Range, Txn, Watch};
+use crate::store::kv::{Compare, Compared, Comparison, Delete, KeyRange, Kv, Leases, Op, Put, Range, Txn, Watch};
 use crate::store::memory::Memory;
 
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ enum Act {
     Txn(Txn),
     Read(Range),
     Compact(u64),
+    Grant(i64),
+    Revoke(i64),
     Restart,
 }
 
@@ -39,11 +41,25 @@ fn range() -> impl Strategy<Value = Range> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (key(), "[xyz]{0,2}", 0..3_i64)
-            .prop_map(|(key, value, lease)| Op::Put { key: key.into(), value: value.into(), lease }),
-        1 => keys().prop_map(|keys| Op::Delete { keys }),
+        4 => (key(), "[xyz]{0,2}", 0..3_i64, any::<bool>()).prop_map(|(key, value, lease, previous)| {
+            Op::Put(Put { key: key.into(), value: Some(value.into()), lease: Some(lease), previous })
+        }),
+        1 => (key(), any::<bool>(), any::<bool>()).prop_map(|(key, value, lease)| Op::Put(Put {
+            key: key.into(),
+            value: value.then(|| "v".into()),
+            lease: lease.then_some(0),
+            previous: value,
+        })),
+        1 => (keys(), any::<bool>()).prop_map(|(keys, previous)| Op::Delete(Delete { keys, previous })),
         1 => range().prop_map(Op::Range),
     ]
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let inner = (compare(), op(), op()).prop_map(|(compare, success, failure)| {
+        Op::Txn(Txn { compares: vec![compare], success: vec![success], failure: vec![failure] })
+    });
+    proptest::collection::vec(prop_oneof![6 => op(), 1 => inner], 0..4)
 }
 
 fn compare() -> impl Strategy<Value = Compare> {
@@ -60,16 +76,17 @@ fn compare() -> impl Strategy<Value = Compare> {
         Just(Comparison::Greater),
         Just(Comparison::Less)
     ];
-    (key(), what, is).prop_map(|(key, what, is)| Compare { key: key.into(), what, is })
+    (keys(), what, is).prop_map(|(keys, what, is)| Compare { keys, what, is })
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let ops = || proptest::collection::vec(op(), 0..4);
     let txn = (proptest::collection::vec(compare(), 0..2), ops(), ops());
     prop_oneof![
         10 => txn.prop_map(|(compares, success, failure)| Act::Txn(Txn { compares, success, failure })),
         4 => range().prop_map(Act::Read),
         1 => (1..30_u64).prop_map(Act::Compact),
+        2 => (1..3_i64).prop_map(Act::Grant),
+        1 => (1..3_i64).prop_map(Act::Revoke),
         1 => Just(Act::Restart),
     ]
 }
@@ -96,12 +113,18 @@ async fn same(open: fn(&Path) -> Store, acts: Vec<Act>) {
                 assert_eq!(disk.compact(revision).await, done);
                 compacted = if done.is_ok() { revision } else { compacted };
             }
+            Act::Grant(id) => assert_eq!(disk.grant(id, 1000).await, memory.grant(id, 1000).await),
+            Act::Revoke(id) => assert_eq!(disk.revoke(id).await, memory.revoke(id).await),
             Act::Restart => {
                 drop(disk);
                 disk = open(dir.path());
             }
         }
         assert_eq!(disk.revision(), memory.revision());
+    }
+    assert_eq!(disk.leases().await, memory.leases().await);
+    for id in disk.leases().await.unwrap() {
+        assert_eq!(disk.lease(id, true).await.unwrap().keys, memory.lease(id, true).await.unwrap().keys);
     }
     for revision in compacted.max(1)..=memory.revision() {
         let range = Range { revision, ..Range::newest(everything()) };
