@@ -53,6 +53,8 @@ pub(super) enum Effect<W, R, I> {
     /// What is applied shows all that was acknowledged before the read was asked. What was asked about a lease, in
     /// seconds; 0 if nothing was.
     Readable(R, Result<u64, Error>),
+    /// Who takes part now.
+    Changed(Members),
     /// This member was removed from the group. It goes on answering: the others may need its vote once more, to learn
     /// that the removal was settled.
     Removed,
@@ -623,6 +625,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             let waiting = self.number_of(&entry.context).and_then(|number| self.waiting.remove(&number));
             if entry.entry_type() != EntryType::EntryNormal {
                 self.configure(entry, out)?;
+                out(Effect::Changed(self.members()));
                 if let Some(waiting) = waiting {
                     let revision = self.record.revision;
                     let done = TxnDone { succeeded: true, revision, results: Vec::new() };

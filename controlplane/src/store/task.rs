@@ -88,8 +88,8 @@ impl Task {
             if now >= tick_at {
                 // A thread that was held up does not make up for it: it would only campaign for no reason.
                 tick_at = now + TICK;
-                let (history, carrier) = (&self.history, &*self.carrier);
-                self.member.tick(&mut |effect| perform(history, carrier, effect));
+                let (history, carrier, members) = (&self.history, &*self.carrier, &self.members);
+                self.member.tick(&mut |effect| perform(history, carrier, members, effect));
             }
             self.flush()?;
             if !is_open {
@@ -106,8 +106,8 @@ impl Task {
         let mut event = Some(first);
         for _ in 0..BATCH_MAX {
             let Some(event) = event.take().or_else(|| self.events.try_recv().ok()) else { return Ok(true) };
-            let (history, carrier) = (&self.history, &*self.carrier);
-            let mut out = |effect| perform(history, carrier, effect);
+            let (history, carrier, members) = (&self.history, &*self.carrier, &self.members);
+            let mut out = |effect| perform(history, carrier, members, effect);
             match event {
                 Event::Write { command, ticket } => self.member.propose(command, ticket, &mut out),
                 Event::Change { change, ticket } => self.member.change(change, ticket, &mut out),
@@ -123,8 +123,8 @@ impl Task {
     }
 
     fn flush(&mut self) -> Result<(), Fatal> {
-        let (history, carrier) = (&self.history, &*self.carrier);
-        self.member.flush(&mut |effect| perform(history, carrier, effect))?;
+        let (history, carrier, members) = (&self.history, &*self.carrier, &self.members);
+        self.member.flush(&mut |effect| perform(history, carrier, members, effect))?;
         self.is_sole.store(self.member.driver.is_sole(), Ordering::Release);
         self.members.send_if_modified(|known| {
             let driver = &self.member.driver;
@@ -151,7 +151,12 @@ impl Task {
 }
 
 /// Tells those who wait. Who has stopped waiting is not told.
-fn perform(history: &History, carrier: &dyn Carrier, effect: Effect<Writer, Reader, Image>) {
+fn perform(
+    history: &History,
+    carrier: &dyn Carrier,
+    members: &watch::Sender<Members>,
+    effect: Effect<Writer, Reader, Image>,
+) {
     match effect {
         Effect::Send(message, image) => {
             let snapshot = image.map(SnapshotData);
@@ -166,6 +171,7 @@ fn perform(history: &History, carrier: &dyn Carrier, effect: Effect<Writer, Read
         Effect::Restored(head) => history.restart(head),
         Effect::Answered(writer, answer) => drop(writer.done.send(answer)),
         Effect::Readable(reader, answer) => drop(reader.done.send(answer)),
+        Effect::Changed(known) => drop(members.send_replace(known)),
         Effect::Removed => tracing::warn!("this member was removed from the group"),
     }
 }

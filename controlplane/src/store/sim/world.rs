@@ -384,6 +384,7 @@ impl World {
                     (_, Ok(_)) => self.read(id, number)?,
                     (_, Err(_)) => self.oracle.refused(number),
                 },
+                Effect::Changed(_) => {}
                 Effect::Removed => self.count("a member gone"),
             }
         }
