@@ -16,6 +16,7 @@ mod up;
 
 use anyhow::Result;
 use args::Command;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -61,6 +62,7 @@ async fn run(command: &Command) -> Result<()> {
 }
 
 fn failed(error: &anyhow::Error, status: u8) -> ExitCode {
-    eprintln!("error: {error:#}");
+    // The status says it, where standard error cannot be written.
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
     ExitCode::from(status)
 }

@@ -24,6 +24,7 @@ mod member;
 mod open;
 mod past;
 mod record;
+mod space;
 mod state;
 mod task;
 mod trace;
@@ -53,6 +54,7 @@ use group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use history::History;
 use kv::{Changes, Error, Granted, Lease, Op, Range, Ranged, Txn, TxnDone, Watch};
 use member::{Ask, Member};
+use space::Space;
 use state::{Staged, Versions as _};
 use task::{Event, Reader, Task, Writer};
 use view::View;
@@ -75,9 +77,14 @@ pub struct Config {
     pub keeps_log: bool,
     /// Takes messages to other members.
     pub carrier: Arc<dyn Carrier>,
+    /// Free bytes on the folder's disk, if it is not to be asked itself.
+    pub free_bytes: Option<FreeBytes>,
     /// Where nothing was stored yet: what to become a member of, in place of beginning a new cluster.
     pub join: Option<Join>,
 }
+
+/// Tells how much room a disk has.
+pub type FreeBytes = Arc<dyn Fn() -> std::io::Result<u64> + Send + Sync>;
 
 /// A place in a cluster that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +147,7 @@ impl Config {
             history_bytes_max: 4 * 1024 * 1024,
             keeps_log: false,
             carrier: Arc::new(Alone),
+            free_bytes: None,
             join: None,
         }
     }
@@ -173,8 +181,11 @@ impl Store {
         let setup = Setup { keeps_log: config.keeps_log, ..Setup::new(member, rand::random()) };
         let driver = Driver::new(setup, opened.log, opened.record.applied).map_err(database)?;
         let is_sole = Arc::new(AtomicBool::new(driver.is_sole()));
-        let members = Members::new(&opened.record.members, &driver.conf(), None, driver.term());
+        let members = Members::new(&opened.record, &driver.conf(), None, driver.term());
         let members = watch::Sender::new(members);
+        let dir = config.dir.clone();
+        let free: FreeBytes = config.free_bytes.clone().unwrap_or_else(|| Arc::new(move || space::free(&dir)));
+        let space = Space::new(&config.dir, free);
         let on_disk = (Arc::clone(&disk), opened.record);
         let mut task = Task {
             member: Member::new(driver, on_disk, (member, rand::random()), Planted::default()),
@@ -184,6 +195,7 @@ impl Store {
             window: config.window,
             is_sole: Arc::clone(&is_sole),
             carrier: config.carrier,
+            space,
             members: members.clone(),
         };
         task.start().map_err(|fatal| database(fatal.0))?;

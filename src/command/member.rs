@@ -31,11 +31,11 @@ pub(crate) async fn run(command: &Member) -> Result<()> {
 
 async fn list(remote: &Remote) -> Result<()> {
     let found = remote.json(Method::GET, PATH, JSON, None).await?;
-    let mut lines = vec![["ID", "NAME", "URL", "ROLE"].map(str::to_owned).to_vec()];
+    let mut lines = vec![["ID", "NAME", "URL", "ROLE", "ALARM"].map(str::to_owned).to_vec()];
     for member in found["members"].as_array().into_iter().flatten() {
         let field = |name: &str| member[name].as_str().unwrap_or_default().to_owned();
         let role = if member["leader"] == true { "leader".to_owned() } else { field("role") };
-        lines.push(vec![field("id"), field("name"), field("url"), role]);
+        lines.push(vec![field("id"), field("name"), field("url"), role, field("alarm")]);
     }
     print(&columns(&lines))
 }

@@ -1,8 +1,9 @@
 //! Bad input and bad surroundings: a clear answer, an exit status, nothing lost.
 
-use crate::process::{Server, coracle, free_port, text};
+use crate::process::{Process, Server, coracle, eventually, free_port, text};
 use sha2::{Digest, Sha256};
 use std::net::TcpListener;
+use std::process::Command;
 
 /// Exit status and what was said.
 fn failed(arguments: &[&str]) -> (Option<i32>, String) {
@@ -75,4 +76,65 @@ fn a_file_that_is_no_wasm_is_not_pushed() {
     let output = server.run(coracle().args(["image", "push", "Cargo.toml", "x:v1"]));
     let said = text(&output.stderr);
     assert!(!output.status.success() && said.contains("Cargo.toml is not WebAssembly"), "{said}");
+}
+
+/// A file system of its own, for as long as it lives.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    /// `None`: that takes privileges.
+    fn new(size: &str) -> Option<Mount> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = format!("size={size},mode=700");
+        let mut mount = Command::new("mount");
+        let done = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).output().ok()?;
+        done.status.success().then(|| Mount(folder))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // What is still in use goes when its user does.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_outlived() {
+    let Some(mount) = Mount::new("300m") else {
+        println!("skipped: a full disk (mounting a file system takes root)");
+        return;
+    };
+    let folder = mount.0.path().join("data");
+    std::fs::create_dir(&folder).expect("made");
+    let listen = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let start = || Process::start(&folder, &["server", "--listen", &listen]);
+    let mut process = start();
+    let kubectl = |arguments: &[&str]| {
+        let kubeconfig = folder.join("admin.kubeconfig");
+        Command::new("kubectl").env("KUBECONFIG", kubeconfig).args(arguments).output().expect("it starts")
+    };
+    assert!(kubectl(&["create", "configmap", "before"]).status.success());
+    let big = mount.0.path().join("big");
+    let mut file = std::fs::File::create(&big).expect("made");
+    // To the last block: what is held back for it is not enough for a write.
+    while std::io::Write::write_all(&mut file, &[7; 65536]).is_ok() {}
+    drop(file);
+    let refused = eventually("a refusal that says why", || {
+        let output = kubectl(&["create", "configmap", "more"]);
+        if output.status.success() {
+            kubectl(&["delete", "configmap", "more"]);
+        }
+        (!output.status.success()).then(|| text(&output.stderr))
+    });
+    assert!(refused.contains("nearly full"), "{refused}");
+    assert!(kubectl(&["get", "configmap", "before"]).status.success(), "it is read");
+    let deleted = kubectl(&["delete", "configmap", "before"]);
+    assert!(deleted.status.success(), "it is deleted: {}", text(&deleted.stderr));
+    process.kill();
+    drop(process);
+    let _process = start();
+    assert!(text(&kubectl(&["get", "configmap", "before"]).stderr).contains("NotFound"));
+    std::fs::remove_file(&big).expect("removed");
+    eventually("a write, with room", || kubectl(&["create", "configmap", "after"]).status.success().then_some(()));
 }

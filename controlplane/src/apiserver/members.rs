@@ -99,6 +99,7 @@ impl Server {
                 "url": member.url,
                 "role": match role { Role::Learner => "learner", Role::Voter => "voter" },
                 "leader": known.leader == Some(member.id),
+                "alarm": known.alarms.contains(&member.id).then_some("NOSPACE"),
             })
         };
         let members: Vec<_> = known.members.iter().map(one).collect();

@@ -21,6 +21,11 @@ pub(super) enum Command {
     },
     /// A lease ends, and what is attached to it goes.
     Revoke(i64),
+    /// A member's disk is nearly full, or not any more.
+    Alarm {
+        member: u64,
+        is_raised: bool,
+    },
     /// The leader's digest at a revision; whose differs has other data.
     Check {
         revision: u64,
@@ -40,6 +45,16 @@ struct CommandWire {
     grant: Option<GrantWire>,
     #[prost(int64, optional, tag = "5")]
     revoke: Option<i64>,
+    #[prost(message, optional, tag = "6")]
+    alarm: Option<AlarmWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AlarmWire {
+    #[prost(fixed64, tag = "1")]
+    member: u64,
+    #[prost(bool, tag = "2")]
+    is_raised: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -123,6 +138,15 @@ struct OpWire {
 // === impl Command ===
 
 impl Command {
+    /// Would it take room? Deletions give some back, in the end.
+    pub(super) fn adds(&self) -> bool {
+        match self {
+            Command::Txn(txn) => txn.adds(),
+            Command::Grant { .. } => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let wire = match self {
             Command::Txn(txn) => CommandWire { txn: Some(txn_out(txn)), ..CommandWire::default() },
@@ -135,18 +159,35 @@ impl Command {
                 CommandWire { grant: Some(GrantWire { id: *id, ttl: *ttl }), ..CommandWire::default() }
             }
             Command::Revoke(id) => CommandWire { revoke: Some(*id), ..CommandWire::default() },
+            Command::Alarm { member, is_raised } => {
+                let alarm = Some(AlarmWire { member: *member, is_raised: *is_raised });
+                CommandWire { alarm, ..CommandWire::default() }
+            }
         };
         wire.encode_to_vec()
     }
 
     pub(super) fn decode(bytes: Bytes) -> Result<Command, String> {
         let wire = CommandWire::decode(bytes).map_err(|error| error.to_string())?;
-        match (wire.txn, wire.compact, wire.check, wire.grant, wire.revoke) {
-            (Some(txn), None, None, None, None) => txn_in(txn).map(Command::Txn),
-            (None, Some(revision), None, None, None) => Ok(Command::Compact(revision)),
-            (None, None, Some(CheckWire { revision, digest }), None, None) => Ok(Command::Check { revision, digest }),
-            (None, None, None, Some(GrantWire { id, ttl }), None) => Ok(Command::Grant { id, ttl }),
-            (None, None, None, None, Some(id)) => Ok(Command::Revoke(id)),
+        match wire {
+            CommandWire { txn: Some(txn), compact: None, check: None, grant: None, revoke: None, alarm: None } => {
+                txn_in(txn).map(Command::Txn)
+            }
+            CommandWire { txn: None, compact: Some(revision), check: None, grant: None, revoke: None, alarm: None } => {
+                Ok(Command::Compact(revision))
+            }
+            CommandWire { txn: None, compact: None, check: Some(check), grant: None, revoke: None, alarm: None } => {
+                Ok(Command::Check { revision: check.revision, digest: check.digest })
+            }
+            CommandWire { txn: None, compact: None, check: None, grant: Some(grant), revoke: None, alarm: None } => {
+                Ok(Command::Grant { id: grant.id, ttl: grant.ttl })
+            }
+            CommandWire { txn: None, compact: None, check: None, grant: None, revoke: Some(id), alarm: None } => {
+                Ok(Command::Revoke(id))
+            }
+            CommandWire { txn: None, compact: None, check: None, grant: None, revoke: None, alarm: Some(alarm) } => {
+                Ok(Command::Alarm { member: alarm.member, is_raised: alarm.is_raised })
+            }
             _ => Err("a command of a kind that this version does not know".into()),
         }
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
 use super::disk::Image;
+use super::record::Record;
 
 /// Takes messages to other members, without waiting. What cannot be sent is dropped; the group asks again.
 pub trait Carrier: Send + Sync + 'static {
@@ -73,6 +74,8 @@ struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
     pub members: Vec<(Member, Role)>,
+    /// Those whose disks are nearly full.
+    pub alarms: Vec<u64>,
     pub leader: Option<u64>,
     pub term: u64,
 }
@@ -148,7 +151,8 @@ impl MemberChange {
 // === impl Members ===
 
 impl Members {
-    pub(super) fn new(known: &[Member], conf: &ConfState, leader: Option<u64>, term: u64) -> Members {
+    pub(super) fn new(record: &Record, conf: &ConfState, leader: Option<u64>, term: u64) -> Members {
+        let known = &record.members;
         let role = |id: &u64| match conf.learners.contains(id) {
             true => Role::Learner,
             false => Role::Voter,
@@ -161,6 +165,6 @@ impl Members {
             })
             .collect();
         members.sort_by_key(|(member, _)| member.id);
-        Members { members, leader, term }
+        Members { members, alarms: record.alarms.clone(), leader, term }
     }
 }

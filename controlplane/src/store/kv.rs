@@ -242,6 +242,9 @@ pub enum Error {
     NoLease(i64),
     #[error("there is a lease {0:x} already")]
     LeaseExists(i64),
+    /// Nothing was done; reads and deletions are.
+    #[error("the store takes no more, because a member's disk is nearly full: make room there, or delete objects")]
+    NoSpace,
     /// Nothing was done: no leader, no space, closing. Worth trying again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
@@ -308,6 +311,16 @@ impl Range {
 // === impl Txn ===
 
 impl Txn {
+    /// Does it put anything, whichever way the compares go?
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        self.success.iter().chain(&self.failure).any(|op| match op {
+            Op::Put(_) => true,
+            Op::Txn(txn) => txn.adds(),
+            Op::Delete(_) | Op::Range(_) => false,
+        })
+    }
+
     /// What is done if the compares hold, or if not.
     #[must_use]
     pub fn branch(&self, succeeds: bool) -> &[Op] {

@@ -266,6 +266,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
     }
 
     pub(super) fn propose(&mut self, command: Command, ticket: W, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        // It would be refused where it is applied, too, but the log would have grown.
+        if !self.record.alarms.is_empty() && command.adds() {
+            return out(Effect::Answered(ticket, Err(Error::NoSpace)));
+        }
         let number = self.number();
         let is_taken = self.driver.propose(self.context(number), command.encode());
         self.expect(is_taken, number, Proposed::Command(command), ticket, out);
@@ -306,7 +310,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
     }
 
     pub(super) fn members(&self) -> Members {
-        Members::new(&self.record.members, &self.driver.conf(), self.driver.leader(), self.driver.term())
+        Members::new(&self.record, &self.driver.conf(), self.driver.leader(), self.driver.term())
     }
 
     /// Did the membership change since this was last asked?
@@ -540,11 +544,21 @@ impl<M: Medium, W, R> Member<M, W, R> {
         let medium = Arc::clone(&self.medium);
         let (sum, checks) = (&mut self.record.digest, &mut self.checks);
         let planted = self.planted;
+        let mut is_alarm_changed = false;
+        let alarms = &mut self.record.alarms;
         let (mut lessor, now) = (self.lessor.as_mut().map(|(_, lessor)| lessor), self.ticks);
         let staged = medium.with(|view| {
             let mut staged = Staged::new(view, head);
             for job in jobs {
                 let answer = match job.command() {
+                    command if command.adds() && !alarms.is_empty() => Err(Failure::Refused(Error::NoSpace)),
+                    Command::Alarm { member, is_raised } => {
+                        alarms.retain(|known| known != member);
+                        alarms.extend(is_raised.then_some(*member));
+                        alarms.sort_unstable();
+                        is_alarm_changed = true;
+                        Ok(TxnDone::default())
+                    }
                     Command::Txn(txn) => staged.txn(txn).map(|(done, changes)| {
                         if !changes.is_empty() {
                             *sum = digest::chain(*sum, done.revision, &changes);
@@ -597,6 +611,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
         let head = staged.map_err(|failure| Fatal(failure.cause()))?;
         (self.record.revision, self.record.compacted) = (head.revision, head.compacted);
         told.answers.extend(self.overtaken(settled));
+        if is_alarm_changed {
+            out(Effect::Changed(self.members()));
+        }
         Ok(told)
     }
 
@@ -652,6 +669,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
         self.is_changed = true;
         let change = driver::conf_change(entry).map_err(Fatal)?;
         MemberChange::apply(&mut self.record.members, &change).map_err(Fatal)?;
+        let conf = self.driver.conf();
+        self.record.alarms.retain(|id| conf.voters.contains(id) || conf.learners.contains(id));
         if was_member && !self.driver.is_member() {
             out(Effect::Removed);
         }
@@ -733,6 +752,21 @@ impl<M: Medium, W, R> Member<M, W, R> {
         metadata.conf_state = self.record.conf.clone();
         self.driver.offer_snapshot(snapshot);
         Ok(())
+    }
+
+    /// Tells the group that this member's disk is nearly full, or not any more, unless it knows.
+    pub(super) fn alarm(&mut self, is_raised: bool) {
+        if self.record.alarms.contains(&self.id) != is_raised && self.driver.is_member() {
+            let number = self.number();
+            let alarm = Command::Alarm { member: self.id, is_raised };
+            // Lost, if there is no leader; whoever asked asks again.
+            self.driver.propose(self.context(number), alarm.encode());
+        }
+    }
+
+    /// Has any member said that its disk is nearly full?
+    pub(super) fn is_alarmed(&self) -> bool {
+        !self.record.alarms.is_empty()
     }
 
     /// Asks the others whether they have the same data, if enough was written since.

@@ -40,6 +40,9 @@ pub(super) struct Record {
     /// What is known of the members besides who votes.
     #[prost(message, repeated, tag = "12")]
     pub(super) members: Vec<Member>,
+    /// Members whose disks are nearly full, in order. While there are any, nothing is added.
+    #[prost(fixed64, repeated, tag = "13")]
+    pub(super) alarms: Vec<u64>,
 }
 
 // === impl Record ===

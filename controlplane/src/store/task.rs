@@ -18,6 +18,7 @@ use super::group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use super::history::History;
 use super::kv::{Error, TxnDone};
 use super::member::{Ask, Effect, Fatal, Member, SWEEP_MAX};
+use super::space::{LOOK_EVERY, Space};
 
 /// Events that share one batch.
 const BATCH_MAX: usize = 1024;
@@ -57,6 +58,7 @@ pub(super) struct Task {
     /// Nobody else takes part; read by those who would otherwise ask the leader.
     pub(super) is_sole: Arc<AtomicBool>,
     pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) space: Space,
     /// Who the members are, for those who ask.
     pub(super) members: watch::Sender<Members>,
 }
@@ -78,13 +80,23 @@ impl Task {
         loop {
             // A sole member has nobody to hear from; its clock goes for the leases.
             let is_still = self.member.driver.is_sole() && !self.member.has_leases();
-            let wake_at = if is_still { house_at } else { house_at.min(tick_at) };
-            let is_open = match self.events.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
+            let mut wake_at = if is_still { house_at } else { house_at.min(tick_at) };
+            if self.member.is_alarmed() {
+                wake_at = wake_at.min(Instant::now() + LOOK_EVERY);
+            }
+            let came = self.events.recv_timeout(wake_at.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            if self.space.is_time(now) {
+                // Before anything is written: the disk may have become full since.
+                let is_low = self.space.is_low(now);
+                self.member.alarm(is_low);
+                self.flush()?;
+            }
+            let is_open = match came {
                 Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
-            let now = Instant::now();
             if now >= tick_at {
                 // A thread that was held up does not make up for it: it would only campaign for no reason.
                 tick_at = now + TICK;

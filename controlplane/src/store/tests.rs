@@ -6,6 +6,7 @@ mod contract;
 mod crash;
 mod group;
 mod random;
+mod space;
 
 use std::path::Path;
 
