@@ -8,6 +8,7 @@ pub mod group;
 pub mod kv;
 pub mod memory;
 
+mod apply;
 mod command;
 mod digest;
 mod disk;

@@ -130,7 +130,14 @@ async fn same(open: fn(&Path) -> Store, acts: Vec<Act>) {
         let range = Range { revision, ..Range::newest(everything()) };
         assert_eq!(disk.range(range.clone()).await, memory.range(range).await);
     }
-    assert_eq!(changes(&disk, compacted.max(1) + 1).await, changes(&memory, compacted.max(1) + 1).await);
+    // What the compacted revision replaced is gone, sooner or later.
+    let from = compacted.max(2);
+    let told = [changes(&disk, from).await, changes(&memory, from).await].map(|mut changes| {
+        let first = changes.iter_mut().filter(|change| change.kv.mod_revision == compacted);
+        first.for_each(|change| change.previous = None);
+        changes
+    });
+    assert_eq!(told[0], told[1]);
 }
 
 proptest! {
