@@ -5,6 +5,7 @@ use crate::folder;
 use anyhow::{Context, Result, bail};
 use client::{Clock, Handle};
 use controlplane::apiserver::{self, Authentication, Links};
+use controlplane::etcd;
 use controlplane::images::Images;
 use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
@@ -71,6 +72,9 @@ impl ControlPlane {
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
         let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, store, tasks: JoinSet::new() };
         control.serve(args, listener, &images, &clock, stop)?;
+        if let Some(listen) = args.etcd_listen {
+            control.serve_etcd(listen, args.etcd_insecure, &clock, stop).await?;
+        }
         control.run_components(args, &clock, stop);
         control.run_chores(images, clock, stop.clone());
         Ok(control)
@@ -103,6 +107,50 @@ impl ControlPlane {
         let (registry, stop) = (self.registry.clone(), stop.clone());
         self.tasks
             .spawn(async move { apiserver::serve(config, registry, stop).await.context("the API server failed") });
+        Ok(())
+    }
+
+    /// Serves etcd's API; whoever uses it sees and changes everything, so it asks for an administrator's certificate.
+    async fn serve_etcd(
+        &mut self,
+        listen: SocketAddr,
+        is_insecure: bool,
+        clock: &Clock,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        if is_insecure && !listen.ip().is_loopback() {
+            bail!("--etcd-insecure would open the whole store to everybody who reaches {listen}: choose 127.0.0.1");
+        }
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}: choose another address with --etcd-listen"))?;
+        let security = match is_insecure {
+            true => etcd::Security::None,
+            false => {
+                self.write_etcd_client()?;
+                etcd::Security::Tls(self.pki.server_tls(None)?)
+            }
+        };
+        let address = listener.local_addr()?;
+        let reached = SocketAddr::new(own_address(address.ip()), address.port());
+        let url = format!("{}://{reached}", if is_insecure { "http" } else { "https" });
+        let config = etcd::Config { listener, url, security, clock: clock.clone() };
+        let (store, stop) = (self.store.clone(), stop.clone());
+        self.tasks.spawn(async move { etcd::serve(config, store, stop).await.context("the etcd API failed") });
+        Ok(())
+    }
+
+    /// What etcdctl takes as `--cacert`, `--cert` and `--key`.
+    fn write_etcd_client(&self) -> Result<()> {
+        let pair = self.pki.client_certificate("etcd-client", Some(registry::MASTERS))?;
+        let files = [
+            ("etcd-ca.crt", self.pki.ca_pem()),
+            ("etcd-client.crt", &pair.certificate_pem),
+            ("etcd-client.key", &pair.key_pem),
+        ];
+        for (name, text) in files {
+            folder::write_private(&self.folder.join(name), text.as_bytes())?;
+        }
         Ok(())
     }
 
