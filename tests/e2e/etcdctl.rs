@@ -62,7 +62,7 @@ impl Etcd {
     /// Debian's, if it is installed.
     fn real() -> Option<Etcd> {
         if Command::new("etcd").arg("--version").output().is_err() {
-            println!("skipped: no etcd to compare with; `cargo xtask setup` installs etcd-server");
+            eprintln!("skipped: no etcd to compare with; `cargo xtask setup` installs etcd-server");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
