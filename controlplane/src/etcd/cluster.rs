@@ -1,5 +1,7 @@
 //! The Cluster service, and the part of Auth that says that there is none: who may ask is decided by certificates.
 
+use std::sync::Arc;
+
 use tonic::Status;
 
 use super::wire::{AuthStatusResponse, Done, Empty, Member, MemberListResponse};
@@ -7,7 +9,7 @@ use super::{Face, refusal};
 use crate::store::Kv as _;
 use crate::store::group::Role;
 
-pub(super) async fn members(face: Face, _: Empty) -> Result<MemberListResponse, Status> {
+pub(super) async fn members(face: Arc<Face>, _: Empty) -> Result<MemberListResponse, Status> {
     let own = face.store.member_id();
     let known = face.members.borrow().members.clone();
     let members = known.into_iter().map(|(member, role)| Member {
@@ -21,19 +23,19 @@ pub(super) async fn members(face: Face, _: Empty) -> Result<MemberListResponse, 
     Ok(MemberListResponse { header: face.header(face.store.revision()), members: members.collect() })
 }
 
-pub(super) async fn not_here(_: Face, _: Empty) -> Result<Empty, Status> {
+pub(super) async fn not_here(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
     Err(refusal::not_served("members are added, removed and promoted with `coracle member`"))
 }
 
-pub(super) async fn auth_status(face: Face, _: Empty) -> Result<AuthStatusResponse, Status> {
+pub(super) async fn auth_status(face: Arc<Face>, _: Empty) -> Result<AuthStatusResponse, Status> {
     Ok(AuthStatusResponse { header: face.header(face.store.revision()), enabled: false, auth_revision: 1 })
 }
 
 /// There are no users and no roles.
-pub(super) async fn nobody(face: Face, _: Empty) -> Result<Done, Status> {
+pub(super) async fn nobody(face: Arc<Face>, _: Empty) -> Result<Done, Status> {
     Ok(Done { header: face.header(face.store.revision()) })
 }
 
-pub(super) async fn no_auth(_: Face, _: Empty) -> Result<Empty, Status> {
+pub(super) async fn no_auth(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
     Err(refusal::auth_not_enabled())
 }

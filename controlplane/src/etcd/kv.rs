@@ -1,6 +1,7 @@
 //! The KV service: ranges, puts, deletions, transactions, compaction.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::Status;
@@ -17,14 +18,14 @@ use crate::store::kv::{self, Compared, Comparison, Delete, KeyRange, Op, OpDone,
 /// Operations in one list of a transaction; etcd's default, and what the store takes.
 const OPS_MAX: usize = 128;
 
-pub(super) async fn range(face: Face, request: RangeRequest) -> Result<RangeResponse, Status> {
+pub(super) async fn range(face: Arc<Face>, request: RangeRequest) -> Result<RangeResponse, Status> {
     check_range(&request)?;
     let ranged = face.store.range(store_range(&request)).await.map_err(|error| face.refused(error))?;
     let header = face.header(ranged.revision);
     Ok(range_response(header, &request, ranged))
 }
 
-pub(super) async fn put(face: Face, request: PutRequest) -> Result<PutResponse, Status> {
+pub(super) async fn put(face: Arc<Face>, request: PutRequest) -> Result<PutResponse, Status> {
     let op = store_put(request)?;
     let done =
         face.store.txn(Txn { success: vec![op], ..Txn::default() }).await.map_err(|error| face.refused(error))?;
@@ -33,7 +34,7 @@ pub(super) async fn put(face: Face, request: PutRequest) -> Result<PutResponse, 
     Ok(put_response(face.header(revision), previous))
 }
 
-pub(super) async fn delete(face: Face, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
+pub(super) async fn delete(face: Arc<Face>, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
     let op = store_delete(request)?;
     let done =
         face.store.txn(Txn { success: vec![op], ..Txn::default() }).await.map_err(|error| face.refused(error))?;
@@ -42,14 +43,14 @@ pub(super) async fn delete(face: Face, request: DeleteRangeRequest) -> Result<De
     Ok(delete_response(face.header(revision), deleted, previous))
 }
 
-pub(super) async fn txn(face: Face, request: TxnRequest) -> Result<TxnResponse, Status> {
+pub(super) async fn txn(face: Arc<Face>, request: TxnRequest) -> Result<TxnResponse, Status> {
     let txn = store_txn(&request, OPS_MAX)?;
     let done = face.store.txn(txn).await.map_err(|error| face.refused(error))?;
     let header = face.header(done.revision);
     txn_response(header, &request, done)
 }
 
-pub(super) async fn compact(face: Face, request: CompactionRequest) -> Result<Done, Status> {
+pub(super) async fn compact(face: Arc<Face>, request: CompactionRequest) -> Result<Done, Status> {
     face.store.compact(unsigned(request.revision)).await.map_err(|error| face.refused(error))?;
     Ok(Done { header: face.header(face.store.revision()) })
 }

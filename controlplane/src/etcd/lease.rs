@@ -1,5 +1,7 @@
 //! The Lease service.
 
+use std::sync::Arc;
+
 use futures::{Stream, stream};
 use tonic::{Status, Streaming};
 
@@ -14,7 +16,7 @@ use crate::store::{Kv as _, Leases as _};
 /// Seconds; about 285 years, as in etcd.
 const TTL_MAX: i64 = 9_000_000_000;
 
-pub(super) async fn grant(face: Face, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
+pub(super) async fn grant(face: Arc<Face>, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
     if request.ttl > TTL_MAX {
         return Err(refusal::ttl_too_large());
     }
@@ -23,14 +25,14 @@ pub(super) async fn grant(face: Face, request: LeaseGrantRequest) -> Result<Leas
     Ok(LeaseGrantResponse { header, id: granted.id, ttl: signed(granted.ttl), error: String::new() })
 }
 
-pub(super) async fn revoke(face: Face, request: LeaseRequest) -> Result<Done, Status> {
+pub(super) async fn revoke(face: Arc<Face>, request: LeaseRequest) -> Result<Done, Status> {
     let revision = face.store.revoke(request.id).await.map_err(|error| face.refused(error))?;
     Ok(Done { header: face.header(revision) })
 }
 
 /// Answers each sign of life; the first that cannot be answered ends the stream, and the client tries elsewhere.
 pub(super) fn keep_alive(
-    face: Face,
+    face: Arc<Face>,
     requests: Streaming<LeaseRequest>,
 ) -> impl Stream<Item = Result<LeaseKeepAliveResponse, Status>> {
     stream::unfold(Some((face, requests)), async |place| {
@@ -55,7 +57,7 @@ pub(super) fn keep_alive(
 }
 
 pub(super) async fn time_to_live(
-    face: Face,
+    face: Arc<Face>,
     request: LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Status> {
     let id = request.id;
@@ -73,7 +75,7 @@ pub(super) async fn time_to_live(
     }
 }
 
-pub(super) async fn leases(face: Face, _: Empty) -> Result<LeaseLeasesResponse, Status> {
+pub(super) async fn leases(face: Arc<Face>, _: Empty) -> Result<LeaseLeasesResponse, Status> {
     let leases = face.store.leases().await.map_err(|error| face.refused(error))?;
     let leases = leases.into_iter().map(|id| LeaseRequest { id }).collect();
     Ok(LeaseLeasesResponse { header: face.header(face.store.revision()), leases })

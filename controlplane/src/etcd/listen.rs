@@ -76,7 +76,7 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
         }
     };
-    let face = Face::new(store, url, stop.clone());
+    let face = Arc::new(Face::new(store, url, stop.clone()));
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -91,7 +91,7 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
         };
         match accepted {
             Ok((tcp, client)) => {
-                let (face, acceptor, clock) = (face.clone(), acceptor.clone(), clock.clone());
+                let (face, acceptor, clock) = (Arc::clone(&face), acceptor.clone(), clock.clone());
                 connections.spawn(async move {
                     if let Err(error) = connect(face, acceptor, clock, tcp).await {
                         tracing::debug!(%client, %error, "etcd connection ended");
@@ -110,7 +110,7 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
     Ok(())
 }
 
-async fn connect(face: Face, acceptor: Option<TlsAcceptor>, clock: Clock, tcp: TcpStream) -> Result<(), BoxError> {
+async fn connect(face: Arc<Face>, acceptor: Option<TlsAcceptor>, clock: Clock, tcp: TcpStream) -> Result<(), BoxError> {
     tcp.set_nodelay(true)?;
     let Some(acceptor) = acceptor else { return converse(face, tcp, None, Duration::MAX).await };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
@@ -128,14 +128,14 @@ async fn connect(face: Face, acceptor: Option<TlsAcceptor>, clock: Clock, tcp: T
 
 /// Answers what one client asks, or refuses all of it, until either side ends the connection.
 async fn converse(
-    face: Face,
+    face: Arc<Face>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     refused: Option<String>,
     valid_for: Duration,
 ) -> Result<(), BoxError> {
     let stop = face.stop.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (face, refused) = (face.clone(), refused.clone());
+        let (face, refused) = (Arc::clone(&face), refused.clone());
         async move {
             Ok::<http::Response<Body>, Infallible>(match refused {
                 Some(why) => Status::permission_denied(format!("etcdserver: permission denied: {why}")).into_http(),

@@ -1,5 +1,7 @@
 //! The Maintenance service: how the member is, whether members agree, and who leads.
 
+use std::sync::Arc;
+
 use tonic::Status;
 
 use super::wire::{
@@ -14,7 +16,7 @@ use crate::store::group::Role;
 /// watches from 3.5.8 on.
 const VERSION: &str = "3.5.21";
 
-pub(super) async fn status(face: Face, _: Empty) -> Result<StatusResponse, Status> {
+pub(super) async fn status(face: Arc<Face>, _: Empty) -> Result<StatusResponse, Status> {
     let status = face.store.status().await.map_err(|error| face.refused(error))?;
     let members = face.members.borrow().clone();
     let own = face.store.member_id();
@@ -37,7 +39,7 @@ pub(super) async fn status(face: Face, _: Empty) -> Result<StatusResponse, Statu
 }
 
 /// There are none yet, so there is none to take back either.
-pub(super) async fn alarm(face: Face, request: AlarmRequest) -> Result<AlarmResponse, Status> {
+pub(super) async fn alarm(face: Arc<Face>, request: AlarmRequest) -> Result<AlarmResponse, Status> {
     match request.action() {
         AlarmAction::Get | AlarmAction::Deactivate => {
             Ok(AlarmResponse { header: face.header(face.store.revision()), alarms: Vec::new() })
@@ -46,19 +48,19 @@ pub(super) async fn alarm(face: Face, request: AlarmRequest) -> Result<AlarmResp
     }
 }
 
-pub(super) async fn defragment(face: Face, _: Empty) -> Result<Done, Status> {
+pub(super) async fn defragment(face: Arc<Face>, _: Empty) -> Result<Done, Status> {
     face.store.defragment().await.map_err(|error| face.refused(error))?;
     Ok(Done { header: face.header(face.store.revision()) })
 }
 
 /// Of all that was ever applied.
-pub(super) async fn hash(face: Face, _: Empty) -> Result<HashResponse, Status> {
+pub(super) async fn hash(face: Arc<Face>, _: Empty) -> Result<HashResponse, Status> {
     let status = face.store.status().await.map_err(|error| face.refused(error))?;
     Ok(HashResponse { header: face.header(face.store.revision()), hash: folded(status.digest), compact_revision: 0 })
 }
 
 /// Of all versions that can be read at a revision.
-pub(super) async fn hash_kv(face: Face, request: HashKvRequest) -> Result<HashResponse, Status> {
+pub(super) async fn hash_kv(face: Arc<Face>, request: HashKvRequest) -> Result<HashResponse, Status> {
     let hashed = face.store.hash(unsigned(request.revision)).await.map_err(|error| face.refused(error))?;
     Ok(HashResponse {
         header: face.header(hashed.revision),
@@ -72,7 +74,7 @@ fn folded(hash: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d]) ^ u32::from_le_bytes([e, f, g, h])
 }
 
-pub(super) async fn move_leader(face: Face, request: MoveLeaderRequest) -> Result<Done, Status> {
+pub(super) async fn move_leader(face: Arc<Face>, request: MoveLeaderRequest) -> Result<Done, Status> {
     let members = face.members.borrow().clone();
     if members.leader != Some(face.store.member_id()) {
         return Err(refusal::not_leader());
@@ -94,10 +96,10 @@ pub(super) async fn move_leader(face: Face, request: MoveLeaderRequest) -> Resul
     Ok(Done { header: face.header(face.store.revision()) })
 }
 
-pub(super) async fn snapshot(_: Face, _: Empty) -> Result<Empty, Status> {
+pub(super) async fn snapshot(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
     Err(refusal::not_served("a snapshot is made with `coracle snapshot save`; etcd's file format is not written"))
 }
 
-pub(super) async fn downgrade(_: Face, _: Empty) -> Result<Empty, Status> {
+pub(super) async fn downgrade(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
     Err(refusal::not_served("there is no older version to go back to"))
 }

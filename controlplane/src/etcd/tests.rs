@@ -5,6 +5,7 @@ mod watches;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use crate::store::{Config, Store};
 
 /// A client that calls the face as if there were a connection.
 struct Client {
-    face: Face,
+    face: Arc<Face>,
     store: Store,
     _dir: tempfile::TempDir,
 }
 
-struct Direct(Face);
+struct Direct(Arc<Face>);
 
 impl GrpcService<Body> for Direct {
     type ResponseBody = Body;
@@ -57,7 +58,7 @@ impl Client {
         let store = Store::open(Config::new(dir.path())).unwrap();
         let mut face = Face::new(store.clone(), "http://127.0.0.1:2379".into(), CancellationToken::new());
         face.progress_every = Duration::from_millis(50);
-        Client { face, store, _dir: dir }
+        Client { face: Arc::new(face), store, _dir: dir }
     }
 
     async fn ask<Q, A>(&self, method: &str, question: Q) -> Result<A, Status>

@@ -3,12 +3,14 @@
 //! A stream is answered as fast as the client reads; nothing is queued for it but what one step has found.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::AbortHandle;
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{Stream, StreamExt};
 use prost::Message as _;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
@@ -17,6 +19,7 @@ use super::kv::{key_range, key_value};
 use super::wire::{Event, EventType, FilterType, WatchAsk, WatchCreateRequest, WatchRequest, WatchResponse};
 use super::{Face, refusal, signed, unsigned};
 use crate::store::Kv as _;
+use crate::store::group::Members;
 use crate::store::kv::{Change, ChangeBatch, Error, Watch};
 
 /// How often a watch that wants it is told that nothing has happened; etcd's default.
@@ -28,7 +31,8 @@ const ALL: i64 = -1;
 
 /// One stream.
 struct Session {
-    face: Face,
+    face: Arc<Face>,
+    members: Receiver<Members>,
     requests: Streaming<WatchRequest>,
     changes: SelectAll<BoxStream<'static, (i64, Result<ChangeBatch, Error>)>>,
     watchers: BTreeMap<i64, Watcher>,
@@ -56,12 +60,13 @@ struct Watcher {
 }
 
 pub(super) fn watch(
-    face: Face,
+    face: Arc<Face>,
     requests: Streaming<WatchRequest>,
     wants_leader: bool,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> {
     let progress_at = Instant::now() + face.progress_every;
     let session = Session {
+        members: face.members.clone(),
         face,
         requests,
         changes: SelectAll::new(),
@@ -100,8 +105,8 @@ impl Session {
                     self.tell_progress();
                     Ok(())
                 }
-                Ok(()) = self.face.members.changed(), if self.wants_leader => {
-                    let is_leaderless = self.face.members.borrow().leader.is_none();
+                Ok(()) = self.members.changed(), if self.wants_leader => {
+                    let is_leaderless = self.members.borrow().leader.is_none();
                     let until = self.leaderless_until.unwrap_or_else(|| Instant::now() + LEADERLESS_MAX);
                     self.leaderless_until = is_leaderless.then_some(until);
                     Ok(())

@@ -199,7 +199,7 @@ async fn a_stream_that_wants_a_leader_ends_without_one() {
     let mut client = Client::new();
     let known = client.face.members.borrow().clone();
     let (members, receiver) = tokio::sync::watch::channel(known.clone());
-    client.face.members = receiver;
+    client.face = Arc::new(Face { members: receiver, ..Face::clone(&client.face) });
     let mut watching = Watching::on(&client).await;
     watching.create(of_all()).await;
     let leaderless = crate::store::group::Members { leader: None, ..known.clone() };
