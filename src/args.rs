@@ -198,6 +198,22 @@ pub(crate) struct Control {
         value_parser = duration
     )]
     pub(crate) cluster_signing_duration: Duration,
+    /// Serve etcd's API, version 3, for etcdctl and other clients of etcd, which see the whole store: with TLS, for
+    /// client certificates of the group system:masters, such as DIR/etcd-client.crt [default: it is not served]
+    #[arg(long, env = "CORACLE_ETCD_LISTEN", value_name = "ADDR:PORT")]
+    pub(crate) etcd_listen: Option<SocketAddr>,
+    /// Serve etcd's API in the clear and to everybody on this machine; for a loopback address alone
+    #[arg(
+        long,
+        env = "CORACLE_ETCD_INSECURE",
+        value_name = "BOOL",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) etcd_insecure: bool,
     /// Parts to leave out
     #[arg(long, env = "CORACLE_DISABLE", value_delimiter = ',', value_name = "PART")]
     pub(crate) disable: Vec<Part>,

@@ -1,11 +1,13 @@
 //! The data folder: where it is, and who may look into it.
 
 use anyhow::{Context, Result};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const SYSTEM: &str = "/var/lib/coracle";
 const OWNER_ONLY: u32 = 0o700;
+const FILE_OWNER_ONLY: u32 = 0o600;
 
 /// `/var/lib/coracle` as root, `$XDG_DATA_HOME/coracle` otherwise.
 pub(crate) fn default() -> Result<PathBuf> {
@@ -41,4 +43,17 @@ pub(crate) fn lock(folder: &Path) -> Result<std::fs::File> {
 pub(crate) fn make(folder: &Path) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(folder);
     made.with_context(|| format!("cannot make the folder {}; name another with --data-dir", folder.display()))
+}
+
+/// Writes a file for its owner alone; a crash leaves the old one or the new one.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_added_extension("new");
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(FILE_OWNER_ONLY).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -12,6 +12,8 @@ mod cluster;
 mod commands;
 #[path = "e2e/connection.rs"]
 mod connection;
+#[path = "e2e/etcdctl.rs"]
+mod etcdctl;
 #[path = "e2e/fleet.rs"]
 mod fleet;
 #[path = "e2e/guests.rs"]

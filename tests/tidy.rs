@@ -10,11 +10,12 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("api/src", &["tokio::", "std::fs", "std::net::Tcp", "SystemTime::now", "Instant::now"], "api is pure"),
     (
         "controlplane/src/store",
-        &["crate::registry", "crate::apiserver", "api::", "client::"],
-        "the store knows no Kubernetes",
+        &["crate::registry", "crate::apiserver", "crate::etcd", "api::", "client::", "tonic::"],
+        "the store knows no Kubernetes and no gRPC",
     ),
     ("controlplane/src/peers", &["crate::registry", "crate::apiserver", "api::"], "peers carry what the store says"),
-    ("controlplane/src/registry", &["crate::apiserver", "hyper::"], "the registry knows no HTTP"),
+    ("controlplane/src/etcd", &["crate::registry", "crate::apiserver", "api::"], "etcd's API is a face of the store"),
+    ("controlplane/src/registry", &["crate::apiserver", "crate::etcd", "hyper::"], "the registry knows no HTTP"),
     (
         "controlplane/src/controllers",
         &["crate::registry", "crate::store", "crate::apiserver"],
@@ -34,6 +35,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
 const KEPT_APART: &[(&str, &[&str])] = &[
     ("rocksdb", &["controlplane"]),
     ("raft", &["controlplane"]),
+    ("tonic", &["controlplane"]),
     ("wasmtime", &["runtime"]),
     ("wasmtime-wasi", &["runtime"]),
 ];

@@ -9,6 +9,7 @@ pub mod group;
 pub mod kv;
 pub mod memory;
 
+mod apply;
 mod command;
 mod digest;
 mod disk;

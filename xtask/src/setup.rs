@@ -26,6 +26,16 @@ const NEEDS: &[Need] = &[
         why: "makes the network namespaces of the cluster tests",
         present: || shell::on_path("ip"),
     },
+    Need {
+        package: "etcd-client",
+        why: "asks the store as clients of etcd do, in the tests",
+        present: || shell::on_path("etcdctl"),
+    },
+    Need {
+        package: "etcd-server",
+        why: "answers beside the store in the same tests",
+        present: || shell::on_path("etcd"),
+    },
 ];
 
 const TARGETS: &[(&str, &str)] =

@@ -97,8 +97,8 @@ impl History {
             entries: VecDeque::new(),
             bytes: 0,
             marks: VecDeque::new(),
-            begins_after: if past.is_some() { head.revision } else { head.compacted },
-            floor: head.compacted,
+            begins_after: if past.is_some() { head.revision } else { head.changes_gone() },
+            floor: head.changes_gone(),
             is_closed: false,
         };
         ring.mark(Instant::now(), head.revision);
@@ -133,13 +133,13 @@ impl History {
         self.newest.send_replace(revision);
     }
 
-    /// Forgets the changes up to and with `revision`.
+    /// Forgets the changes before `revision`, which was compacted.
     pub(super) fn compact(&self, revision: u64) {
         let mut ring = self.ring.lock();
-        while ring.entries.front().is_some_and(|entry| entry.recorded.revision <= revision) {
+        while ring.entries.front().is_some_and(|entry| entry.recorded.revision < revision) {
             ring.pop();
         }
-        ring.floor = ring.floor.max(revision);
+        ring.floor = ring.floor.max(revision.saturating_sub(1));
     }
 
     /// Begins anew after `head`, to which the data have jumped.
@@ -147,7 +147,7 @@ impl History {
         let mut ring = self.ring.lock();
         ring.entries.clear();
         ring.bytes = 0;
-        (ring.begins_after, ring.floor) = (head.revision, head.compacted.max(ring.floor));
+        (ring.begins_after, ring.floor) = (head.revision, head.changes_gone().max(ring.floor));
         ring.mark(Instant::now(), head.revision);
         drop(ring);
         self.newest.send_replace(head.revision);

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 
+use super::apply::{Applying, Told};
 use super::command::Command;
-use super::digest;
 use super::driver::{self, Driver};
 use super::flaw::{Flaw, Planted};
 use super::group::{MemberChange, Members};
 use super::history::Recorded;
 use super::keys;
-use super::kv::{Change, Error, TxnDone};
+use super::kv::{Error, TxnDone};
 use super::lessor::Lessor;
 use super::log::Position;
 use super::medium::{Batch, Medium, Promise};
@@ -76,8 +76,10 @@ pub(super) struct Member<M: Medium, W, R> {
     lessor: Option<(u64, Lessor)>,
     life: u64,
     last_number: u64,
-    /// Changes up to this revision have left no garbage.
-    swept: u64,
+    /// The first change, by revision and position, that may have left garbage.
+    sweep_from: (u64, u32),
+    /// All was swept that was garbage when this revision was compacted.
+    swept_for: u64,
     is_log_on_disk: bool,
     /// The digests of some revisions, to compare with the leader's.
     checks: VecDeque<(u64, u64)>,
@@ -139,11 +141,10 @@ enum Job<W> {
     Logged(Command),
 }
 
-/// What a batch has to tell when it is durable.
-struct Told<W> {
+/// What there is to tell of a batch when it is durable.
+struct Done<W> {
     answers: Vec<(W, Result<TxnDone, Error>)>,
-    recorded: Vec<Recorded>,
-    compacted: Option<u64>,
+    told: Told,
 }
 
 // === impl Member ===
@@ -168,7 +169,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
             lessor: None,
             life,
             last_number: 0,
-            swept: 0,
+            sweep_from: (0, 0),
+            swept_for: 0,
             is_log_on_disk: true,
             checks: VecDeque::new(),
             checked: 0,
@@ -490,7 +492,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             self.is_log_on_disk = true;
             batch.put(&keys::entry(entry.index), &entry.encode_to_vec());
         }
-        let told = self.apply(settled, &mut batch, out)?;
+        let Done { answers, told } = self.apply(settled, &mut batch, out)?;
         self.move_log(settled, &mut batch);
         let must_sync = must_sync && !(self.planted.is(Flaw::VoteNotSynced) && entries.is_empty());
         if self.planted.is(Flaw::AppliedApart) {
@@ -503,7 +505,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
         if !told.recorded.is_empty() || told.compacted.is_some() {
             out(Effect::Recorded(told.recorded, told.compacted));
         }
-        for (ticket, answer) in told.answers {
+        for (ticket, answer) in answers {
             out(Effect::Answered(ticket, answer));
         }
         Ok(())
@@ -531,10 +533,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
         settled: &[Entry],
         batch: &mut M::Batch,
         out: &mut impl FnMut(Effect<W, R, M::Image>),
-    ) -> Result<Told<W>, Fatal> {
-        let mut told = Told { answers: Vec::new(), recorded: Vec::new(), compacted: None };
+    ) -> Result<Done<W>, Fatal> {
+        let mut done = Done { answers: Vec::new(), told: Told::default() };
         if settled.is_empty() {
-            return Ok(told);
+            return Ok(done);
         }
         let jobs = self.jobs(settled, out)?;
         let mut head = self.record.head();
@@ -542,79 +544,38 @@ impl<M: Medium, W, R> Member<M, W, R> {
             head.revision += self.ticks % 2;
         }
         let medium = Arc::clone(&self.medium);
-        let (sum, checks) = (&mut self.record.digest, &mut self.checks);
-        let planted = self.planted;
-        let mut is_alarm_changed = false;
-        let alarms = &mut self.record.alarms;
-        let (mut lessor, now) = (self.lessor.as_mut().map(|(_, lessor)| lessor), self.ticks);
+        let mut applying = Applying {
+            batch,
+            digest: &mut self.record.digest,
+            alarms: &mut self.record.alarms,
+            checks: &mut self.checks,
+            lessor: self.lessor.as_mut().map(|(_, lessor)| lessor),
+            now: self.ticks,
+            planted: self.planted,
+            told: Told::default(),
+        };
         let staged = medium.with(|view| {
             let mut staged = Staged::new(view, head);
             for job in jobs {
-                let answer = match job.command() {
-                    command if command.adds() && !alarms.is_empty() => Err(Failure::Refused(Error::NoSpace)),
-                    Command::Alarm { member, is_raised } => {
-                        alarms.retain(|known| known != member);
-                        alarms.extend(is_raised.then_some(*member));
-                        alarms.sort_unstable();
-                        is_alarm_changed = true;
-                        Ok(TxnDone::default())
-                    }
-                    Command::Txn(txn) => staged.txn(txn).map(|(done, changes)| {
-                        if !changes.is_empty() {
-                            *sum = digest::chain(*sum, done.revision, &changes);
-                            digest::note(checks, done.revision, *sum);
-                        }
-                        told.record(done.revision, changes, batch, planted);
-                        done
-                    }),
-                    Command::Compact(revision) => staged.compact(*revision).map(|()| {
-                        told.compacted = Some(*revision);
-                        TxnDone { succeeded: true, revision: head.revision, results: Vec::new() }
-                    }),
-                    Command::Grant { id, ttl } => staged.grant(*id, *ttl).map(|()| {
-                        *sum = digest::chain_lease(*sum, *id, *ttl);
-                        batch.put(&keys::lease(*id), &keys::lease_value(*ttl));
-                        if let Some(lessor) = &mut lessor {
-                            lessor.granted(*id, *ttl, now);
-                        }
-                        TxnDone { succeeded: true, revision: staged.head().revision, results: Vec::new() }
-                    }),
-                    Command::Revoke(id) => staged.revoke(*id).map(|(revision, changes)| {
-                        *sum = digest::chain_lease(*sum, *id, 0);
-                        if !changes.is_empty() {
-                            *sum = digest::chain(*sum, revision, &changes);
-                            digest::note(checks, revision, *sum);
-                        }
-                        told.record(revision, changes, batch, planted);
-                        batch.delete(&keys::lease(*id));
-                        if let Some(lessor) = &mut lessor {
-                            lessor.revoked(*id);
-                        }
-                        TxnDone { succeeded: true, revision, results: Vec::new() }
-                    }),
-                    Command::Check { revision, digest } => {
-                        digest::compare(checks, *revision, *digest).map_err(Failure::Broken)?;
-                        Ok(TxnDone::default())
-                    }
-                };
-                let answer = match answer {
+                let answer = match applying.apply(job.command(), &mut staged) {
                     Ok(done) => Ok(done),
                     Err(Failure::Refused(error)) => Err(error),
                     Err(broken) => return Err(broken),
                 };
                 if let Job::Proposed(_, ticket) = job {
-                    told.answers.push((ticket, answer));
+                    done.answers.push((ticket, answer));
                 }
             }
             Ok(staged.head())
         });
         let head = staged.map_err(|failure| Fatal(failure.cause()))?;
+        done.told = applying.told;
         (self.record.revision, self.record.compacted) = (head.revision, head.compacted);
-        told.answers.extend(self.overtaken(settled));
-        if is_alarm_changed {
+        done.answers.extend(self.overtaken(settled));
+        if done.told.are_alarms_new {
             out(Effect::Changed(self.members()));
         }
-        Ok(told)
+        Ok(done)
     }
 
     /// What was proposed in an earlier term than that of settled entries, and is not among them, was lost with the
@@ -731,7 +692,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             self.medium.write(batch, true).map_err(Fatal)?;
         }
         self.medium.install(image, &self.record).map_err(Fatal)?;
-        self.swept = 0;
+        (self.sweep_from, self.swept_for) = ((0, 0), 0);
         self.is_changed = true;
         self.checks.clear();
         self.is_log_on_disk = true;
@@ -792,12 +753,11 @@ impl<M: Medium, W, R> Member<M, W, R> {
     /// Removes versions that nobody can read any more, [`SWEEP_MAX`] changes at most; how many there were. Each
     /// member does it by itself: it changes no answer, so it is neither in the log nor synced.
     pub(super) fn sweep(&mut self) -> Result<usize, Fatal> {
-        if self.swept >= self.record.compacted {
+        if self.swept_for >= self.record.compacted {
             return Ok(0);
         }
-        let found = self.medium.with(|view| view.changes_from(self.swept + 1, SWEEP_MAX));
+        let found = self.medium.with(|view| view.changes_from(self.sweep_from, SWEEP_MAX));
         let mut found = found.map_err(|failure| Fatal(failure.cause()))?;
-        let is_partial = found.len() == SWEEP_MAX;
         found.retain(|touched| touched.revision <= self.record.compacted);
         let mut batch = M::Batch::default();
         for touched in &found {
@@ -807,14 +767,19 @@ impl<M: Medium, W, R> Member<M, W, R> {
             if touched.is_delete {
                 batch.delete(&keys::version(&touched.key, touched.revision));
             }
-            batch.delete(&keys::change(touched.revision, touched.position));
+            if touched.revision <= self.record.head().changes_gone() {
+                batch.delete(&keys::change(touched.revision, touched.position));
+            }
         }
         self.medium.write(batch, false).map_err(Fatal)?;
-        self.swept = match found.last() {
-            Some(last) if is_partial => last.revision - 1,
-            _ => self.record.compacted,
+        self.sweep_from = match found.last() {
+            Some(last) if found.len() == SWEEP_MAX => (last.revision, last.position + 1),
+            _ => {
+                self.swept_for = self.record.compacted;
+                (self.record.compacted, 0)
+            }
         };
-        Ok(if is_partial { SWEEP_MAX } else { found.len() })
+        Ok(found.len())
     }
 }
 
@@ -825,32 +790,5 @@ impl<W> Job<W> {
         match self {
             Job::Proposed(command, _) | Job::Logged(command) => command,
         }
-    }
-}
-
-// === impl Told ===
-
-impl<W> Told<W> {
-    fn record(&mut self, revision: u64, changes: Vec<Change>, batch: &mut impl Batch, planted: Planted) {
-        if changes.is_empty() {
-            return;
-        }
-        let mut value = Vec::new();
-        for (position, change) in (0_u32..).zip(&changes) {
-            let replaced = change.previous.as_ref().map_or(0, |kv| kv.mod_revision);
-            let (from, to) = (change.previous.as_ref().map_or(0, |kv| kv.lease), change.kv.lease);
-            if from != 0 && from != to && !planted.is(Flaw::KeyStaysAttached) {
-                batch.delete(&keys::attached(from, &change.kv.key));
-            }
-            if to != 0 && to != from {
-                batch.put(&keys::attached(to, &change.kv.key), &[]);
-            }
-            value.clear();
-            keys::put_value(&mut value, &change.kv, change.is_delete);
-            batch.put(&keys::version(&change.kv.key, revision), &value);
-            let touched = keys::change_value(&change.kv.key, replaced, change.is_delete);
-            batch.put(&keys::change(revision, position), &touched);
-        }
-        self.recorded.push(Recorded { revision, changes });
     }
 }

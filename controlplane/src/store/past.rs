@@ -26,8 +26,8 @@ pub(super) trait Past: Send + Sync + std::fmt::Debug {
 impl Past for Disk {
     fn changes(&self, from: u64, max: usize) -> Result<Stretch, Error> {
         self.snapshot(|view, head| {
-            if from <= head.compacted {
-                let oldest = head.compacted + 1;
+            if from <= head.changes_gone() {
+                let oldest = head.changes_gone() + 1;
                 return Err(Failure::Refused(Error::Compacted { wanted: from, oldest }));
             }
             let (touched, is_all) = view.revisions_from(from, max)?;
@@ -65,7 +65,8 @@ pub(super) fn restore(view: &mut View<'_>, touched: Touched) -> Result<Change, F
     let missing = || Failure::Broken(format!("the version of {key:?} at revision {revision} is missing"));
     let previous = match replaced {
         0 => None,
-        replaced => view.at(&key, replaced, true)?,
+        // What the compacted revision replaced is gone.
+        replaced => view.at(&key, replaced, true)?.filter(|kv| kv.mod_revision == replaced),
     };
     let kv = match is_delete {
         true => KeyValue::gone(key.clone(), revision),

@@ -29,6 +29,16 @@ pub(super) struct Head {
     pub(super) compacted: u64,
 }
 
+// === impl Head ===
+
+impl Head {
+    /// Changes up to this revision are nowhere. Those of the compacted revision itself are kept, because a watch can
+    /// begin there, as in etcd.
+    pub(super) fn changes_gone(self) -> u64 {
+        self.compacted.saturating_sub(1)
+    }
+}
+
 /// Why a command has no result.
 #[derive(Debug)]
 pub(super) enum Failure {

@@ -104,10 +104,10 @@ impl<'a> View<'a> {
         self.check().map(|()| hash)
     }
 
-    /// Changes from a revision on, oldest first, at most `max`.
-    pub(super) fn changes_from(&mut self, revision: u64, max: usize) -> Result<Vec<keys::Touched>, Failure> {
+    /// Changes from a revision and a position on, oldest first, at most `max`.
+    pub(super) fn changes_from(&mut self, from: (u64, u32), max: usize) -> Result<Vec<keys::Touched>, Failure> {
         let mut found = Vec::new();
-        self.cursor.seek(&keys::change(revision, 0));
+        self.cursor.seek(&keys::change(from.0, from.1));
         while let Some((key, value)) = self.cursor.item() {
             if key[0] != keys::CHANGE || found.len() == max {
                 break;

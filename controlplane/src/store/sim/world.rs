@@ -243,7 +243,7 @@ impl World {
         // What was written in the moment of a power cut has told nobody of its changes.
         let from = self.oracle.newest() + 1;
         let untold = node.disk.with(|view| {
-            let touched = view.changes_from(from, usize::MAX)?;
+            let touched = view.changes_from((from, 0), usize::MAX)?;
             touched.into_iter().map(|touched| past::restore(view, touched)).collect::<Result<Vec<_>, _>>()
         });
         self.oracle.found(untold.map_err(broken)?);

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::contract::{delete, everything, next, one, put, show_batch, write};
+use super::contract::{a_put, delete, everything, next, one, put, show_batch, write};
 use super::{open, open_with_log};
-use crate::store::kv::{KeyRange, Kv, Range, Watch};
+use crate::store::kv::{KeyRange, Kv, Leases as _, Op, Put, Range, Watch};
 use crate::store::medium::Medium as _;
 use crate::store::{Config, OpenError, Store};
 
@@ -73,7 +73,7 @@ async fn watches_go_on_after_a_restart() {
     let store = open(dir.path());
     write(&store, vec![put("a", "1"), put("b", "1")]).await;
     write(&store, vec![put("a", "2")]).await;
-    store.compact(2).await.unwrap();
+    store.compact(3).await.unwrap();
     write(&store, vec![delete(KeyRange::prefix("a"))]).await;
     store.close().await;
     let store = open(dir.path());
@@ -81,7 +81,7 @@ async fn watches_go_on_after_a_restart() {
     let mut changes = store.watch(Watch { keys: everything(), from: 3, previous: true }).await.unwrap();
     let batch = next(&mut changes).await.unwrap();
     assert_eq!(show_batch(&batch), "a=2@3 -a@4");
-    assert_eq!(batch.changes[0].previous.as_ref().unwrap().value, "1");
+    assert_eq!(batch.changes[1].previous.as_ref().unwrap().value, "2");
     write(&store, vec![put("c", "1")]).await;
     assert_eq!(show_batch(&next(&mut changes).await.unwrap()), "c=1@5");
 }
@@ -130,19 +130,43 @@ async fn old_versions_go_by_themselves() {
     let newest = store.revision();
     let range = Range { revision: newest - 1, ..Range::newest(everything()) };
     let versions = || {
-        let count = |view: &mut crate::store::view::View<'_>| view.changes_from(0, usize::MAX).map(|found| found.len());
+        let count =
+            |view: &mut crate::store::view::View<'_>| view.changes_from((0, 0), usize::MAX).map(|found| found.len());
         store.0.disk.with(count).unwrap()
     };
     for _ in 0..200 {
-        if versions() == 0 {
+        if versions() == 1 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(versions(), 0);
+    assert_eq!(versions(), 1, "a watch can begin at the compacted revision");
     assert!(store.range(range).await.is_err());
     assert_eq!(store.range(Range::newest(everything())).await.unwrap().count, 1);
     assert_eq!(store.0.disk.with(|view| view.versions()).unwrap(), 1, "only the newest version of the one key is left");
+}
+
+#[tokio::test]
+async fn a_compacted_revision_with_many_changes_is_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { window: Duration::from_millis(50), ..Config::new(dir.path()) };
+    let store = Store::open(config).unwrap();
+    store.grant(1, 1000).await.unwrap();
+    let attach = |index: u64| Op::Put(Put { lease: Some(1), ..a_put(&format!("k{index:04}"), "1") });
+    for first in (0..2000).step_by(100) {
+        write(&store, (first..first + 100).map(attach).collect()).await;
+    }
+    store.revoke(1).await.unwrap();
+    write(&store, vec![put("a", "1")]).await;
+    store.compact(store.revision() - 1).await.unwrap();
+    let versions = || store.0.disk.with(|view| view.versions()).unwrap();
+    for _ in 0..500 {
+        if versions() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(versions(), 1, "what one revision deleted leaves no trace");
 }
 
 #[tokio::test]

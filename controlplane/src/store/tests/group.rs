@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::contract::{one, put, write};
 use crate::store::group::{Carrier, Letter, Member, MemberChange, Members, Role};
-use crate::store::kv::{Error, Kv as _};
+use crate::store::kv::Error;
 use crate::store::{Config, Join, Store};
 
 /// Carries messages between stores of one process, one after the other.

@@ -1,0 +1,161 @@
+//! The etcd port: TLS, who may ask, and what a connection may cost.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Clock;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::authority::Tolerant;
+use super::{BoxError, Face};
+use crate::pki::certificate::Subject;
+use crate::store::Store;
+
+/// Whose certificate may use the whole store.
+const ADMINISTRATORS: &str = "system:masters";
+/// Clients at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// Calls and watches of one connection at a time.
+const STREAMS_MAX: u32 = 10_000;
+/// Streams that a client may begin and reset before they are looked at (CVE-2023-44487, "rapid reset").
+const RESETS_PENDING_MAX: usize = 100;
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that is gone without a word is noticed after two of these.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long calls that are under way may go on after a stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What the etcd port needs from outside.
+pub struct Config {
+    /// Bound already: its address may have been chosen by the system.
+    pub listener: TcpListener,
+    /// Where clients reach this member.
+    pub url: String,
+    pub security: Security,
+    pub clock: Clock,
+}
+
+/// How clients prove who they are.
+pub enum Security {
+    /// By a client certificate that this configuration accepts, of the group of administrators.
+    Tls(Arc<ServerConfig>),
+    /// Not at all. For a loopback address alone, where whoever can connect can run programs on this machine.
+    None,
+}
+
+/// Serves etcd's API until `stop`, then lets calls that are under way end.
+///
+/// # Errors
+/// The address is not a loopback one, and would be served without security.
+pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Result<(), std::io::Error> {
+    let Config { listener, url, security, clock } = config;
+    let address = listener.local_addr()?;
+    let acceptor = match security {
+        Security::Tls(tls) => {
+            let mut tls = ServerConfig::clone(&tls);
+            tls.alpn_protocols = vec![b"h2".to_vec()];
+            Some(TlsAcceptor::from(Arc::new(tls)))
+        }
+        Security::None if address.ip().is_loopback() => None,
+        Security::None => {
+            let why = format!("the whole store would be open to everybody who reaches {address}");
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
+        }
+    };
+    let face = Arc::new(Face::new(store, url, stop.clone()));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let slot = tokio::select! {
+            () = stop.cancelled() => break,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, client)) => {
+                let (face, acceptor, clock) = (Arc::clone(&face), acceptor.clone(), clock.clone());
+                connections.spawn(async move {
+                    if let Err(error) = connect(face, acceptor, clock, tcp).await {
+                        tracing::debug!(%client, %error, "etcd connection ended");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the etcd port cannot accept");
+                // Out of file descriptors, most often: let some connections end first.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    Ok(())
+}
+
+async fn connect(face: Arc<Face>, acceptor: Option<TlsAcceptor>, clock: Clock, tcp: TcpStream) -> Result<(), BoxError> {
+    tcp.set_nodelay(true)?;
+    let Some(acceptor) = acceptor else { return converse(face, tcp, None, Duration::MAX).await };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
+    let stream = handshake.await.map_err(|_| "no TLS handshake in time")??;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let subject = certificates.and_then(|chain| chain.first()).and_then(Subject::of);
+    let valid_for = subject.as_ref().map_or(Duration::MAX, |subject| subject.valid_for(clock.now()));
+    let refused = match &subject {
+        Some(subject) if subject.groups.iter().any(|group| group == ADMINISTRATORS) => None,
+        Some(subject) => Some(format!("{:?} is not of the group {ADMINISTRATORS}", subject.name)),
+        None => Some(format!("a client certificate of the group {ADMINISTRATORS} is needed")),
+    };
+    converse(face, stream, refused, valid_for).await
+}
+
+/// Answers what one client asks, or refuses all of it, until either side ends the connection.
+async fn converse(
+    face: Arc<Face>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    refused: Option<String>,
+    valid_for: Duration,
+) -> Result<(), BoxError> {
+    let stop = face.stop.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (face, refused) = (Arc::clone(&face), refused.clone());
+        async move {
+            Ok::<http::Response<Body>, Infallible>(match refused {
+                Some(why) => Status::permission_denied(format!("etcdserver: permission denied: {why}")).into_http(),
+                None => face.answer(request).await,
+            })
+        }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(Tolerant::new(stream)), service));
+    tokio::select! {
+        done = serving.as_mut() => return Ok(done?),
+        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+        // What comes later has to be asked for with a certificate that is valid then.
+        () = tokio::time::sleep(valid_for) => serving.as_mut().graceful_shutdown(),
+    }
+    Ok(serving.await?)
+}

@@ -1,0 +1,74 @@
+//! etcd's errors, with its gRPC codes and its words: clients compare both.
+
+use tonic::Status;
+
+use crate::store::kv::Error;
+
+pub(super) fn empty_key() -> Status {
+    Status::invalid_argument("etcdserver: key is not provided")
+}
+
+pub(super) fn value_provided() -> Status {
+    Status::invalid_argument("etcdserver: value is provided")
+}
+
+pub(super) fn lease_provided() -> Status {
+    Status::invalid_argument("etcdserver: lease is provided")
+}
+
+pub(super) fn too_many_operations() -> Status {
+    Status::invalid_argument("etcdserver: too many operations in txn request")
+}
+
+pub(super) fn invalid_sort_option() -> Status {
+    Status::invalid_argument("etcdserver: invalid sort option")
+}
+
+pub(super) fn ttl_too_large() -> Status {
+    Status::out_of_range("etcdserver: too large lease TTL")
+}
+
+pub(super) fn no_leader() -> Status {
+    Status::unavailable("etcdserver: no leader")
+}
+
+pub(super) fn not_leader() -> Status {
+    Status::failed_precondition("etcdserver: not leader")
+}
+
+pub(super) fn bad_transferee() -> Status {
+    Status::failed_precondition("etcdserver: bad leader transferee")
+}
+
+pub(super) fn stopped() -> Status {
+    Status::unavailable("etcdserver: server stopped")
+}
+
+pub(super) fn auth_not_enabled() -> Status {
+    Status::failed_precondition("etcdserver: authentication is not enabled")
+}
+
+/// Said where etcd would know what to do; the rest of the text is ours.
+pub(super) fn not_served(what: &str) -> Status {
+    Status::unimplemented(format!("etcdserver: {what}"))
+}
+
+pub(super) const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+
+/// What the store refuses.
+pub(super) fn of(error: Error) -> Status {
+    match error {
+        Error::Compacted { .. } => Status::out_of_range(COMPACTED),
+        Error::Future { .. } => Status::out_of_range("etcdserver: mvcc: required revision is a future revision"),
+        Error::TooLarge(_) => Status::invalid_argument("etcdserver: request is too large"),
+        Error::Twice => Status::invalid_argument("etcdserver: duplicate key given in txn request"),
+        Error::NoKey(_) => Status::invalid_argument("etcdserver: key not found"),
+        Error::NoLease(_) => Status::not_found("etcdserver: requested lease not found"),
+        Error::LeaseExists(_) => Status::failed_precondition("etcdserver: lease already exists"),
+        Error::Invalid(why) => Status::invalid_argument(format!("etcdserver: {why}")),
+        Error::NoSpace => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+        Error::Unavailable(why) => Status::unavailable(format!("etcdserver: {why}")),
+        // Clients know this one as a write that may have been done.
+        Error::Unknown(_) => Status::unavailable("etcdserver: request timed out"),
+    }
+}
