@@ -118,12 +118,16 @@ async fn connect(face: Arc<Face>, acceptor: Option<TlsAcceptor>, clock: Clock, t
     let certificates = stream.get_ref().1.peer_certificates();
     let subject = certificates.and_then(|chain| chain.first()).and_then(Subject::of);
     let valid_for = subject.as_ref().map_or(Duration::MAX, |subject| subject.valid_for(clock.now()));
-    let refused = match &subject {
+    converse(face, stream, refused(subject.as_ref()), valid_for).await
+}
+
+/// Why a client may not use the store, if so.
+fn refused(subject: Option<&Subject>) -> Option<String> {
+    match subject {
         Some(subject) if subject.groups.iter().any(|group| group == ADMINISTRATORS) => None,
         Some(subject) => Some(format!("{:?} is not of the group {ADMINISTRATORS}", subject.name)),
         None => Some(format!("a client certificate of the group {ADMINISTRATORS} is needed")),
-    };
-    converse(face, stream, refused, valid_for).await
+    }
 }
 
 /// Answers what one client asks, or refuses all of it, until either side ends the connection.
@@ -158,4 +162,22 @@ async fn converse(
         () = tokio::time::sleep(valid_for) => serving.as_mut().graceful_shutdown(),
     }
     Ok(serving.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_group_of_administrators_gets_in() {
+        let subject = |name: &str, groups: &[&str]| Subject {
+            name: name.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            until: Clock::system().now(),
+        };
+        assert_eq!(refused(Some(&subject("root", &["dev", "system:masters"]))), None);
+        assert!(refused(Some(&subject("system:node:a", &["system:nodes"]))).is_some_and(|why| why.contains("node:a")));
+        assert!(refused(Some(&subject("system:masters", &[]))).is_some(), "a name is no group");
+        assert!(refused(None).is_some());
+    }
 }
