@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// The members of one control plane, each in a folder of its own.
-struct Group {
+pub(crate) struct Group {
     members: Vec<Server>,
     ports: Vec<u16>,
 }
 
 impl Group {
-    fn start(size: usize) -> Group {
+    pub(crate) fn start(size: usize) -> Group {
         let port = free_port("127.0.0.1");
         let mut group = Group { members: vec![Server::start("server", port, &[])], ports: vec![port] };
         for _ in 1..size {
@@ -69,7 +69,19 @@ impl Group {
         self.members.iter().position(|member| member.url == *url)
     }
 
-    fn restart(&mut self, member: usize) {
+    pub(crate) fn kill(&mut self, member: usize) {
+        self.members[member].process.kill();
+    }
+
+    pub(crate) fn id_of_process(&self, member: usize) -> u32 {
+        self.members[member].process.id()
+    }
+
+    pub(crate) fn kubeconfig(&self, member: usize) -> PathBuf {
+        self.members[member].kubeconfig()
+    }
+
+    pub(crate) fn restart(&mut self, member: usize) {
         let listen = format!("127.0.0.1:{}", self.ports[member]);
         let folder = self.folder(member);
         self.members[member].process = Process::start(&folder, &["server", "--listen", &listen]);
