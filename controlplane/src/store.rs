@@ -487,9 +487,10 @@ impl Shared {
 
     /// Asks the member when it is sure to be up to date.
     async fn ask(&self, asks: Ask) -> Result<u64, Error> {
-        let _permit = self.queue.acquire().await.map_err(|_| closing())?;
+        let permit = Arc::clone(&self.queue).acquire_owned().await.map_err(|_| closing())?;
         let (done, answer) = oneshot::channel();
-        self.events.send(Event::Read { asks, ticket: Reader { done } }).map_err(|_| closing())?;
+        let ticket = Reader { done, _permit: permit };
+        self.events.send(Event::Read { asks, ticket }).map_err(|_| closing())?;
         answer.await.unwrap_or_else(|_| Err(closing()))
     }
 

@@ -45,8 +45,10 @@ pub(super) struct Writer {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
+/// Waits for the outcome of a read; keeps its place in the queue until then, also if nobody wants it any more.
 pub(super) struct Reader {
     pub(super) done: oneshot::Sender<Result<u64, Error>>,
+    pub(super) _permit: OwnedSemaphorePermit,
 }
 
 pub(super) struct Task {
