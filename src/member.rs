@@ -20,16 +20,17 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 pub(crate) async fn join(server: &str, token: &str, own: &Joining, pki: &Path) -> Result<Join> {
     let server = server.trim_end_matches('/');
     let token = Token::parse(token).context("--token")?;
-    let ca_pem = join::pinned_ca(server, &token).await?;
-    let api = join::bearing(server, &ca_pem, &token)?.plain();
+    let refused = || format!("{server} did not add this server as a member");
+    let ca_pem = join::pinned_ca(server, &token).await.with_context(refused)?;
+    let api = join::bearing(server, &ca_pem, &token).with_context(refused)?.plain();
     let headers = [("content-type", "application/json".to_owned())];
     let body = serde_json::to_vec(own)?.into();
     let answer = api.send(Method::POST, PATH, &headers, body, ANSWER_BYTES_MAX).await;
-    let answer = answer.with_context(|| format!("{server} did not add this server as a member"))?;
+    let answer = answer.with_context(refused)?;
     if !answer.status().is_success() {
         let status: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let why = status["message"].as_str().unwrap_or_default();
-        bail!("{server} did not add this server as a member: {} {why}", answer.status());
+        bail!("{}: {} {why}", refused(), answer.status());
     }
     let joined: Joined = serde_json::from_slice(answer.body()).context("the answer is malformed")?;
     joined.keys.store(pki)?;

@@ -171,7 +171,12 @@ struct Http {
 }
 
 fn kube_config(config: Config) -> Result<kube::Config, ConfigError> {
-    let uri = config.server.parse().map_err(|_| ConfigError::Address(config.server.clone()))?;
+    let address = || ConfigError::Address(config.server.clone());
+    let uri: http::Uri = config.server.parse().map_err(|_| address())?;
+    // The client below takes these for granted.
+    if !matches!(uri.scheme_str(), Some("https" | "http")) || uri.host().is_none() {
+        return Err(address());
+    }
     let mut kube = kube::Config::new(uri);
     if let Some(pem) = &config.ca_pem {
         kube.root_cert = Some(wire::certificates(pem).map_err(ConfigError::Ca)?);

@@ -71,6 +71,18 @@ fn a_token_that_pins_another_ca_is_refused() {
 }
 
 #[test]
+fn an_address_that_is_no_url_is_one_clear_line() {
+    let token = format!("abcdef.0123456789abcdef::sha256:{}", "0".repeat(64));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("utf-8");
+    for command in [["server", "--join"], ["node", "--server"]] {
+        let (status, said) = failed(&[command[0], command[1], "nonsense", "--token", &token, "--data-dir", path]);
+        assert_eq!(status, Some(1));
+        assert!(said.contains("https://HOST:PORT") && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_wasm_is_not_pushed() {
     let server = Server::start("server", free_port("127.0.0.1"), &[]);
     let output = server.run(coracle().args(["image", "push", "Cargo.toml", "x:v1"]));

@@ -71,7 +71,7 @@ pub enum Error {
     NoIdentity,
     #[error("the server did not sign the node's certificate: {0}")]
     Refused(String),
-    #[error("the API could not be used: {0}")]
+    #[error(transparent)]
     Api(#[from] client::Error),
     #[error("the node's key or certificate cannot be made or read: {0}")]
     Crypto(String),

@@ -404,11 +404,22 @@ pub(super) async fn a_lease_that_nobody_keeps_ends(kv: &(impl Kv + Leases)) {
     let (kept, left) = (kv.grant(1, 2).await.unwrap(), kv.grant(2, 2).await.unwrap());
     write(kv, vec![attach("kept", "1", kept.id), attach("left", "1", left.id)]).await;
     let began = tokio::time::Instant::now();
-    while one(kv, "left").await.is_some() {
-        kv.keep_alive(kept.id).await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not end");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut gone =
+        kv.watch(Watch { keys: KeyRange::key("left"), from: kv.revision() + 1, previous: false }).await.unwrap();
+    let mut sign_of_life = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            batch = next(&mut gone) => match batch.unwrap().changes.first() {
+                Some(change) => {
+                    assert!(change.is_delete);
+                    break;
+                }
+                None => {}
+            },
+            _ = sign_of_life.tick() => drop(kv.keep_alive(kept.id).await.unwrap()),
+        }
     }
+    assert!(one(kv, "left").await.is_none());
     assert!(began.elapsed() > Duration::from_millis(1900), "it ended after {:?}", began.elapsed());
     assert_eq!(kv.keep_alive(left.id).await, Err(Error::NoLease(left.id)));
     assert!(one(kv, "kept").await.is_some());

@@ -88,7 +88,7 @@ async fn promote(leader: &Store, id: u64) {
     loop {
         match leader.change_members(MemberChange::Promote(id)).await {
             Ok(()) => return,
-            Err(Error::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     }
