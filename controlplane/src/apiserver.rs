@@ -24,6 +24,7 @@ mod verbs;
 pub use link::Links;
 
 use crate::images::Images;
+use crate::listener;
 use crate::members::Membership;
 use crate::peers::{self, Inbox};
 use crate::pki::Pki;
@@ -42,16 +43,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use verbs::header_text;
 
-/// Clients at a time; more wait in the kernel's queue.
+/// Clients at a time.
 const CONNECTIONS_MAX: usize = 16_384;
-/// How long requests that are under way may go on after a stop.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the server needs from outside.
 pub struct Config {
@@ -158,54 +156,20 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         requests: Mutex::default(),
     };
-    let mut opening = Some((registry, server));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let slot = tokio::select! {
-            () = shutdown.cancelled() => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-        };
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            Some(registry) = opened(&mut opening) => {
-                if let (Some((_, server)), Ok(registry)) = (opening.take(), registry) {
-                    let _ = front.server.set(Arc::new(server(registry)));
-                }
-                continue;
-            }
-            accepted = config.listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((tcp, client)) => {
-                let (front, acceptor) = (Arc::clone(&front), acceptor.clone());
-                connections.spawn(async move {
-                    if let Err(error) = connection::serve(front, acceptor, tcp).await {
-                        tracing::debug!(%client, %error, "connection ended");
-                    }
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the API port cannot accept");
-                // Out of file descriptors, most often: let some connections end first.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+    let opening = Arc::clone(&front);
+    let opened = async move {
+        if let Ok(registry) = registry.await {
+            let _ = opening.server.set(Arc::new(server(registry)));
         }
-    }
-    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    };
+    let connect = |tcp| connection::serve(Arc::clone(&front), acceptor.clone(), tcp);
+    tokio::join!(
+        async {
+            tokio::select! { () = opened => {}, () = shutdown.cancelled() => {} }
+        },
+        listener::serve(config.listener, "API", CONNECTIONS_MAX, shutdown.clone(), connect),
+    );
     Ok(())
-}
-
-/// `None`: it was opened before.
-async fn opened<T>(
-    opening: &mut Option<(oneshot::Receiver<Registry>, T)>,
-) -> Option<Result<Registry, oneshot::error::RecvError>> {
-    match opening {
-        Some((registry, _)) => Some(registry.await),
-        None => None,
-    }
 }
 
 // === impl Server ===

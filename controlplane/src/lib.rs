@@ -10,6 +10,7 @@ pub mod peers;
 pub mod members;
 pub mod etcd;
 pub mod pki;
+mod listener;
 pub mod apiserver;
 pub mod controllers;
 pub mod scheduler;

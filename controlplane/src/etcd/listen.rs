@@ -12,8 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -21,12 +19,13 @@ use tonic::body::Body;
 
 use super::authority::Tolerant;
 use super::{BoxError, Face};
+use crate::listener;
 use crate::pki::certificate::Subject;
 use crate::store::Store;
 
 /// Whose certificate may use the whole store.
 const ADMINISTRATORS: &str = "system:masters";
-/// Clients at a time; more wait in the kernel's queue.
+/// Clients at a time.
 const CONNECTIONS_MAX: usize = 4096;
 /// Calls and watches of one connection at a time.
 const STREAMS_MAX: u32 = 10_000;
@@ -36,8 +35,6 @@ const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that is gone without a word is noticed after two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long calls that are under way may go on after a stop.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the etcd port needs from outside.
 pub struct Config {
@@ -77,36 +74,8 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
         }
     };
     let face = Arc::new(Face::new(store, url, stop.clone()));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let slot = tokio::select! {
-            () = stop.cancelled() => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((tcp, client)) => {
-                let (face, acceptor, clock) = (Arc::clone(&face), acceptor.clone(), clock.clone());
-                connections.spawn(async move {
-                    if let Err(error) = connect(face, acceptor, clock, tcp).await {
-                        tracing::debug!(%client, %error, "etcd connection ended");
-                    }
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the etcd port cannot accept");
-                // Out of file descriptors, most often: let some connections end first.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    let connect = |tcp| connect(Arc::clone(&face), acceptor.clone(), clock.clone(), tcp);
+    listener::serve(listener, "etcd", CONNECTIONS_MAX, stop, connect).await;
     Ok(())
 }
 

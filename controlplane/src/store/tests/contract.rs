@@ -409,12 +409,9 @@ pub(super) async fn a_lease_that_nobody_keeps_ends(kv: &(impl Kv + Leases)) {
     let mut sign_of_life = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
-            batch = next(&mut gone) => match batch.unwrap().changes.first() {
-                Some(change) => {
-                    assert!(change.is_delete);
-                    break;
-                }
-                None => {}
+            batch = next(&mut gone) => if let Some(change) = batch.unwrap().changes.first() {
+                assert!(change.is_delete);
+                break;
             },
             _ = sign_of_life.tick() => drop(kv.keep_alive(kept.id).await.unwrap()),
         }
