@@ -19,6 +19,10 @@ use args::Command;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// In half the time of the C library's, and it gives more back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments = match config::with_file(std::env::args_os().collect()) {
         Ok(arguments) => arguments,

@@ -6,10 +6,16 @@
     reason = "a measurement prints what it measured, by the real clock"
 )]
 
+#[path = "bench/channel.rs"]
+mod channel;
 #[path = "e2e/connection.rs"]
 mod connection;
+#[path = "bench/cores.rs"]
+mod cores;
 #[path = "bench/first.rs"]
 mod first;
+#[path = "bench/group.rs"]
+mod group;
 #[path = "bench/load.rs"]
 mod load;
 #[path = "bench/machine.rs"]
@@ -23,6 +29,8 @@ mod peers;
 mod process;
 #[path = "bench/scale.rs"]
 mod scale;
+#[path = "bench/store.rs"]
+mod store;
 
 use process::Server;
 use std::fs;
@@ -33,8 +41,8 @@ fn row(what: &str, value: &str) {
 }
 
 #[test]
-#[ignore = "a measurement; cargo xtask bench runs it"]
-fn measure() {
+#[ignore = "a measurement; cargo xtask bench pods runs it"]
+fn pods() {
     let size = fs::metadata(env!("CARGO_BIN_EXE_coracle")).expect("the binary").len();
     row("binary", &format!("{:.1} MB", size as f64 / 1e6));
     let server = Server::up();

@@ -4,6 +4,8 @@ use std::fs;
 
 /// Of `/proc`, on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// In which the kernel counts, whatever those of the disk are.
+const SECTOR_BYTES: u64 = 512;
 
 /// Bytes of memory that it has now.
 pub(crate) fn resident(pid: u32) -> u64 {
@@ -11,6 +13,18 @@ pub(crate) fn resident(pid: u32) -> u64 {
     let line = text.lines().find(|line| line.starts_with("VmRSS")).expect("the kernel tells it");
     let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
     kib * 1024
+}
+
+/// Bytes that the disk which has the temporary folders was given so far: by all processes, with all that a file system
+/// adds. What a process is said to have written is counted by pages of memory, of which the kernel makes larger ones as
+/// it likes.
+pub(crate) fn written() -> u64 {
+    rustix::fs::sync();
+    let device = rustix::fs::stat(std::env::temp_dir().as_path()).expect("a folder").st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let text = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).expect("a disk, not memory");
+    let sectors: u64 = text.split_whitespace().nth(6).expect("what was written").parse().expect("a number");
+    sectors * SECTOR_BYTES
 }
 
 /// Processor seconds so far, of it and its children.

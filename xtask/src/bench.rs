@@ -9,6 +9,16 @@ pub(crate) struct Args {
     /// Build the programs that stand beside ours in the table, once, and end
     #[arg(long)]
     install_peers: bool,
+    /// What to measure [default: all]
+    what: Option<What>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// Pods: their answers, their start, their memory
+    Pods,
+    /// The store beside etcd
+    Store,
 }
 
 /// Something from crates.io that does the same work as a part of ours.
@@ -41,7 +51,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "--test",
         "bench",
     ]);
-    shell::run(cargo.args(["--", "--ignored", "--nocapture"]))?;
+    // One after the other: two at once would measure each other.
+    cargo.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    cargo.args(args.what.map(|what| match what {
+        What::Pods => "pods",
+        What::Store => "store::",
+    }));
+    shell::run(&mut cargo)?;
     eprintln!("figures worth keeping go to docs/benchmarks.md, with date and machine");
     Ok(())
 }

@@ -15,6 +15,7 @@ struct Need {
 
 const NEEDS: &[Need] = &[
     Need { package: "g++", why: "compiles RocksDB", present: || shell::on_path("g++") || shell::on_path("c++") },
+    Need { package: "make", why: "builds the allocator", present: || shell::on_path("make") },
     Need { package: "libclang-dev", why: "generates the bindings to RocksDB", present: libclang },
     Need {
         package: "protobuf-compiler",

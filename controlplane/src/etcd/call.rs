@@ -1,15 +1,19 @@
-//! gRPC calls with messages of [`wire`](super::wire): framing is tonic's, encoding is prost's.
+//! gRPC calls with messages of [`wire`](super::wire): encoding is prost's, and the framing of streams tonic's.
 
 use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures::future::MapOk;
-use futures::{Stream, TryFutureExt};
-use http_body::Body as HttpBody;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::Stream;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt as _;
 use prost::Message;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
-use tonic::server::{Grpc, StreamingService, UnaryService};
+use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status};
 
 /// What a request may weigh: etcd's limit, and half a mebibyte for what surrounds keys and values.
@@ -21,19 +25,87 @@ pub(super) struct Prost<A, Q>(PhantomData<(A, Q)>);
 /// What one call does; it is done once.
 struct Call<F>(Option<F>);
 
+/// A message, and after it that all went well.
+struct Answer {
+    message: Option<Bytes>,
+    is_over: bool,
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A question and an answer.
+/// Of a message: whether it is compressed, and how long it is.
+const PREFIX_BYTES: usize = 5;
+
+/// A question and an answer. By hand, because most calls are of this kind and of a few microseconds, to which tonic's
+/// buffers of 8 KiB for each message would add as many.
 pub(super) async fn unary<Q, A, F, T, B>(request: http::Request<B>, act: F) -> http::Response<Body>
 where
     Q: Message + Default + 'static,
     A: Message + 'static,
     F: FnOnce(Q) -> T,
     T: Future<Output = Result<A, Status>>,
-    B: HttpBody + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
-    Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX).unary(Call(Some(act)), request).await
+    let answered = async {
+        check_encoding(request.headers())?;
+        let question = Q::decode(message(request.into_body()).await?);
+        act(question.map_err(|error| Status::internal(format!("grpc: the request is garbled: {error}")))?).await
+    };
+    match answered.await {
+        Ok(answer) => {
+            let mut response = http::Response::new(Body::new(Answer::new(&answer)));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            response
+        }
+        Err(status) => status.into_http(),
+    }
+}
+
+/// No client of etcd compresses unless it is told to.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get("grpc-encoding") {
+        None => Ok(()),
+        Some(encoding) if encoding == "identity" => Ok(()),
+        Some(encoding) => Err(Status::unimplemented(format!("grpc: compression with {encoding:?} is not offered"))),
+    }
+}
+
+/// The one message of a body, in memory of its own: what is kept of it must not keep the connection's buffers.
+async fn message<B>(body: B) -> Result<Bytes, Status>
+where
+    B: HttpBody<Data = Bytes> + Send,
+    B::Error: Into<BoxError> + Send,
+{
+    let mut body = std::pin::pin!(body);
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if let Some(message) = whole(&data)?.filter(|_| bytes.is_empty()) {
+            return Ok(Bytes::copy_from_slice(message));
+        }
+        bytes.extend_from_slice(&data);
+        if let Some(message) = whole(&bytes)? {
+            return Ok(Bytes::copy_from_slice(message));
+        }
+    }
+    Err(Status::internal("grpc: the request ended before its message did"))
+}
+
+/// The message that the bytes begin with, if all of it is there.
+fn whole(bytes: &[u8]) -> Result<Option<&[u8]>, Status> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let [compressed, length @ ..] = *prefix;
+    if compressed != 0 {
+        return Err(Status::unimplemented("grpc: a compressed message without an encoding"));
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        let why = format!("grpc: received message larger than max ({length} vs. {MESSAGE_BYTES_MAX})");
+        return Err(Status::resource_exhausted(why));
+    }
+    Ok(rest.get(..length))
 }
 
 /// Questions and answers in streams that live as long as either side wants.
@@ -50,21 +122,41 @@ where
     grpc.streaming(Call(Some(act)), request).await
 }
 
-// === impl Call ===
+// === impl Answer ===
 
-impl<Q, A, F, T> UnaryService<Q> for Call<F>
-where
-    F: FnOnce(Q) -> T,
-    T: Future<Output = Result<A, Status>>,
-{
-    type Response = A;
-    type Future = MapOk<T, fn(A) -> Response<A>>;
-
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let act = self.0.take().expect("a call is made once");
-        act(request.into_inner()).map_ok(Response::new)
+impl Answer {
+    fn new(message: &impl Message) -> Answer {
+        let length = message.encoded_len();
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
+        bytes.put_u8(0);
+        bytes.put_u32(u32::try_from(length).expect("an answer is less than 4 GiB"));
+        message.encode(&mut bytes).expect("there is room");
+        Answer { message: Some(bytes.into()), is_over: false }
     }
 }
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(message) = self.message.take() {
+            return Poll::Ready(Some(Ok(Frame::data(message))));
+        }
+        if std::mem::replace(&mut self.is_over, true) {
+            return Poll::Ready(None);
+        }
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}
+
+// === impl Call ===
 
 impl<Q, A, F, S> StreamingService<Q> for Call<F>
 where

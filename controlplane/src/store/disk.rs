@@ -26,6 +26,12 @@ const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 const TABLE_BYTES: u64 = 16 * 1024 * 1024;
 const LEVEL_BASE_BYTES: u64 = 64 * 1024 * 1024;
 const BLOCK_BYTES: usize = 8 * 1024;
+/// Values from this size on lie apart from the keys, in files that a compaction of the keys does not write anew: less
+/// goes to the flash.
+const BLOB_BYTES_MIN: u64 = 256;
+const BLOB_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// The oldest part of those files, of which a compaction writes what is still needed anew, so that the rest can go.
+const BLOB_OLD: f64 = 0.25;
 const OPEN_FILES_MAX: i32 = 256;
 /// Write-ahead log files that are written over, not made anew: a file that does not grow syncs faster.
 const RECYCLED_LOGS: usize = 2;
@@ -35,12 +41,19 @@ pub(super) const IMAGE_PREFIX: &str = "image-";
 
 /// The database, until it is closed.
 pub(super) struct Disk {
-    db: RwLock<Option<DB>>,
+    db: RwLock<Option<Open>>,
     dir: PathBuf,
     cache_bytes: usize,
     /// Says which database counts; changes when an image is installed.
     identity: Mutex<Identity>,
     images: AtomicU64,
+}
+
+struct Open {
+    db: DB,
+    /// Where the store stands, for readers, who would otherwise read the record each time. Not older than what they
+    /// see: it may be newer than what was there when they asked.
+    head: Mutex<Head>,
 }
 
 /// A folder with a copy of a database, in hard links where it can be; it goes when the last handle goes.
@@ -56,7 +69,7 @@ impl Disk {
     /// Opens the database of a folder; makes one only if `create`.
     pub(super) fn open(dir: &Path, identity: Identity, create: bool, cache_bytes: usize) -> Result<Disk, String> {
         let path = dir.join(&identity.database);
-        let db = DB::open(&options(create, cache_bytes), path).map_err(|error| error.into_string())?;
+        let db = Open::open(&path, create, cache_bytes)?;
         let (db, identity) = (RwLock::new(Some(db)), Mutex::new(identity));
         Ok(Disk { db, dir: dir.into(), cache_bytes, identity, images: AtomicU64::new(0) })
     }
@@ -67,7 +80,7 @@ impl Disk {
         drop(db);
     }
 
-    fn db(&self) -> RwLockReadGuard<'_, Option<DB>> {
+    fn db(&self) -> RwLockReadGuard<'_, Option<Open>> {
         self.db.read()
     }
 
@@ -77,18 +90,23 @@ impl Disk {
             let record = view.record()?.ok_or_else(|| Failure::Broken("the record of the store is missing".into()))?;
             act(view, record.head())
         });
-        read.map_err(|failure| match failure {
-            Failure::Refused(error) => error,
-            Failure::Broken(cause) if cause == closed() => Error::Unavailable(cause),
-            Failure::Broken(cause) => {
-                tracing::error!(%cause, "the store cannot read its data");
-                Error::Unavailable(cause)
-            }
-        })
+        read.map_err(refused)
     }
 
+    /// A range as it was at one revision. What is written meanwhile is newer and passed over; only if that revision was
+    /// compacted meanwhile, and its versions may have been removed, it is read again.
     pub(super) fn range(&self, range: &Range) -> Result<Ranged, Error> {
-        self.snapshot(|view, head| state::read(view, head, range))
+        let db = self.db();
+        let open = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        loop {
+            let head = *open.head.lock();
+            let done = open.with(|view| state::read(view, head, range)).map_err(refused);
+            let at = if range.revision == 0 { head.revision } else { range.revision };
+            let compacted = open.head.lock().compacted;
+            if compacted <= at.max(head.compacted) {
+                return done;
+            }
+        }
     }
 
     /// An empty folder for an image that comes in.
@@ -104,15 +122,17 @@ impl Disk {
     /// What the data take, on disk and in buffers.
     pub(super) fn bytes(&self) -> Result<u64, Error> {
         let db = self.db();
-        let db = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        let db = &db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?.db;
         let property = |name: &str| db.property_int_value(name).ok().flatten().unwrap_or(0);
-        Ok(property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables"))
+        Ok(property("rocksdb.total-sst-files-size")
+            + property("rocksdb.total-blob-file-size")
+            + property("rocksdb.cur-size-all-mem-tables"))
     }
 
     /// Writes all tables anew, without what was deleted or replaced. Blocks for long.
     pub(super) fn defragment(&self) -> Result<(), Error> {
         let db = self.db();
-        let db = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        let db = &db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?.db;
         db.compact_range(None::<&[u8]>, None::<&[u8]>);
         Ok(())
     }
@@ -139,28 +159,47 @@ impl Disk {
     }
 }
 
+// === impl Open ===
+
+impl Open {
+    fn open(path: &Path, create: bool, cache_bytes: usize) -> Result<Open, String> {
+        let db = DB::open(&options(create, cache_bytes), path).map_err(|error| error.into_string())?;
+        let open = Open { db, head: Mutex::new(Head { revision: 0, compacted: 0 }) };
+        // A folder without a record is refused by whoever opens it.
+        if let Some(record) = open.with(|view| view.record()).map_err(Failure::cause)? {
+            *open.head.lock() = record.head();
+        }
+        Ok(open)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        act(&mut View::new(&mut self.db.raw_iterator_opt(read_options())))
+    }
+}
+
 impl Medium for Disk {
     type Batch = WriteBatch;
     type Image = Image;
 
-    fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), String> {
+    fn write(&self, batch: WriteBatch, head: Head, sync: bool) -> Result<(), String> {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         let db = self.db();
-        let db = db.as_ref().ok_or_else(closed)?;
-        db.write_opt(batch, &options).map_err(|error| error.into_string())
+        let open = db.as_ref().ok_or_else(closed)?;
+        open.db.write_opt(batch, &options).map_err(|error| error.into_string())?;
+        *open.head.lock() = head;
+        Ok(())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let db = self.db();
-        let db = db.as_ref().ok_or_else(|| Failure::Broken(closed()))?;
-        act(&mut View::new(&mut db.raw_iterator_opt(read_options())))
+        db.as_ref().ok_or_else(|| Failure::Broken(closed()))?.with(act)
     }
 
     fn image(&self) -> Result<Image, String> {
         let path = self.next_image();
         let db = self.db();
-        let checkpoint = Checkpoint::new(db.as_ref().ok_or_else(closed)?).map_err(|error| error.into_string())?;
+        let checkpoint = Checkpoint::new(&db.as_ref().ok_or_else(closed)?.db).map_err(|error| error.into_string())?;
         checkpoint.create_checkpoint(&path).map_err(|error| error.into_string())?;
         Ok(Image(Arc::new(Folder(path))))
     }
@@ -175,8 +214,7 @@ impl Medium for Disk {
         let old = self.adopt(image.path(), record)?;
         drop(db.take());
         let name = self.identity.lock().database.clone();
-        let opened = DB::open(&options(false, self.cache_bytes), self.dir.join(name));
-        *db = Some(opened.map_err(|error| error.into_string())?);
+        *db = Some(Open::open(&self.dir.join(name), false, self.cache_bytes)?);
         // It is not the database any more; the next start would remove it as well.
         let _ = std::fs::remove_dir_all(self.dir.join(old));
         Ok(())
@@ -240,6 +278,17 @@ impl Cursor for DBRawIterator<'_> {
     }
 }
 
+fn refused(failure: Failure) -> Error {
+    match failure {
+        Failure::Refused(error) => error,
+        Failure::Broken(cause) if cause == closed() => Error::Unavailable(cause),
+        Failure::Broken(cause) => {
+            tracing::error!(%cause, "the store cannot read its data");
+            Error::Unavailable(cause)
+        }
+    }
+}
+
 fn closed() -> String {
     "it is closed".into()
 }
@@ -261,6 +310,13 @@ pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
     options.set_error_if_exists(create);
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(BLOB_BYTES_MIN);
+    options.set_blob_file_size(BLOB_FILE_BYTES);
+    options.set_blob_compression_type(DBCompressionType::Lz4);
+    options.set_enable_blob_gc(true);
+    options.set_blob_gc_age_cutoff(BLOB_OLD);
+    options.set_blob_gc_force_threshold(0.5);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_target_file_size_base(TABLE_BYTES);

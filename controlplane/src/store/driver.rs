@@ -16,6 +16,7 @@ use raft::{Config, ProgressState, RawNode, ReadState, Ready, SnapshotStatus, Sta
 
 use super::flaw::{Flaw, Planted};
 use super::log::{Kept, Log, Position};
+use super::recent::GENERATION_MAX;
 
 /// Bytes of entries in one message to a follower.
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
@@ -42,6 +43,8 @@ pub(super) struct Setup {
     /// Entries are written before they are applied even by a sole member.
     pub(super) keeps_log: bool,
     pub(super) kept: Kept,
+    /// Keys that a member knows without asking its disk; twice as many.
+    pub(super) remembered: usize,
     pub(super) planted: Planted,
 }
 
@@ -80,7 +83,7 @@ pub(super) struct Written {
 
 impl Setup {
     pub(super) fn new(id: u64, seed: u64) -> Setup {
-        Setup { id, seed, keeps_log: false, kept: KEPT, planted: Planted::default() }
+        Setup { id, seed, keeps_log: false, kept: KEPT, remembered: GENERATION_MAX, planted: Planted::default() }
     }
 }
 
@@ -108,6 +111,11 @@ impl Driver {
         driver.node.mut_store().planted = setup.planted;
         driver.settle_timeout();
         Ok(driver)
+    }
+
+    /// See [`Setup::remembered`].
+    pub(super) fn remembered(&self) -> usize {
+        self.setup.remembered
     }
 
     pub(super) fn is_leader(&self) -> bool {

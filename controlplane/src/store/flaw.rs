@@ -45,6 +45,8 @@ pub(super) enum Flaw {
     KeyStaysAttached,
     /// A new leader counts the time of leases on from where it left off when it led before.
     LeaseTimeFromBefore,
+    /// What keys were is remembered past a snapshot that has replaced them.
+    RememberedTooLong,
 }
 
 /// The flaw that was planted in a member, if any.

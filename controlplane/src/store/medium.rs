@@ -3,7 +3,7 @@
 //! RocksDB is one ([`disk`](super::disk)); the simulation has another that can crash, so that both run the same code.
 
 use super::record::Record;
-use super::state::Failure;
+use super::state::{Failure, Head};
 use super::view::View;
 
 pub(super) trait Medium {
@@ -12,8 +12,8 @@ pub(super) trait Medium {
     type Image: Clone;
 
     /// All or nothing, in order; with `sync`, durable with all before it. An error means that nothing more may be
-    /// promised from this medium.
-    fn write(&self, batch: Self::Batch, sync: bool) -> Result<(), String>;
+    /// promised from this medium. Readers are told `head`, where the batch leaves the store, as soon as they can see it.
+    fn write(&self, batch: Self::Batch, head: Head, sync: bool) -> Result<(), String>;
 
     /// Does something with a view of the newest data.
     fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure>;

@@ -15,6 +15,7 @@ use super::apply::{Applying, Told};
 use super::command::Command;
 use super::driver::{self, Driver};
 use super::flaw::{Flaw, Planted};
+use super::garbage::Garbage;
 use super::group::{MemberChange, Members};
 use super::history::Recorded;
 use super::keys;
@@ -22,11 +23,10 @@ use super::kv::{Error, TxnDone};
 use super::lessor::Lessor;
 use super::log::Position;
 use super::medium::{Batch, Medium, Promise};
+use super::recent::{Recent, Remembered};
 use super::record::Record;
 use super::state::{Failure, Head, Staged};
 
-/// Changes whose garbage is removed at once; a write waits that long at most.
-pub(super) const SWEEP_MAX: usize = 512;
 /// A write without an answer is given up after five seconds: it may still come to stand.
 const WRITE_TICKS_MAX: u64 = 50;
 /// A read is asked again after half a second, as often as fits into five.
@@ -72,14 +72,12 @@ pub(super) struct Member<M: Medium, W, R> {
     /// Reads that nobody was asked about yet.
     unasked: Vec<Reader<R>>,
     reading: BTreeMap<u64, Reading<R>>,
+    recent: Recent,
     /// The leases, and in which term this member counts their time as the leader.
     lessor: Option<(u64, Lessor)>,
     life: u64,
     last_number: u64,
-    /// The first change, by revision and position, that may have left garbage.
-    sweep_from: (u64, u32),
-    /// All was swept that was garbage when this revision was compacted.
-    swept_for: u64,
+    garbage: Garbage,
     is_log_on_disk: bool,
     /// The digests of some revisions, to compare with the leader's.
     checks: VecDeque<(u64, u64)>,
@@ -158,6 +156,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
         planted: Planted,
     ) -> Member<M, W, R> {
         Member {
+            recent: Recent::new(driver.remembered()),
             driver,
             medium,
             record,
@@ -169,8 +168,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             lessor: None,
             life,
             last_number: 0,
-            sweep_from: (0, 0),
-            swept_for: 0,
+            garbage: Garbage::default(),
             is_log_on_disk: true,
             checks: VecDeque::new(),
             checked: 0,
@@ -496,10 +494,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
         self.move_log(settled, &mut batch);
         let must_sync = must_sync && !(self.planted.is(Flaw::VoteNotSynced) && entries.is_empty());
         if self.planted.is(Flaw::AppliedApart) {
-            self.medium.write(std::mem::take(&mut batch), must_sync).map_err(Fatal)?;
+            self.medium.write(std::mem::take(&mut batch), self.record.head(), must_sync).map_err(Fatal)?;
         }
         batch.put(keys::RECORD, &self.record.encode_to_vec());
-        self.medium.write(batch, must_sync).map_err(Fatal)?;
+        self.medium.write(batch, self.record.head(), must_sync).map_err(Fatal)?;
         self.promise()?;
         // Watchers and readers know before the writer does, so whoever has its answer finds its write.
         if !told.recorded.is_empty() || told.compacted.is_some() {
@@ -554,8 +552,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
             planted: self.planted,
             told: Told::default(),
         };
+        let recent = &mut self.recent;
         let staged = medium.with(|view| {
-            let mut staged = Staged::new(view, head);
+            let mut settled = Remembered::new(view, recent);
+            let mut staged = Staged::new(&mut settled, head);
             for job in jobs {
                 let answer = match applying.apply(job.command(), &mut staged) {
                     Ok(done) => Ok(done),
@@ -570,6 +570,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
         });
         let head = staged.map_err(|failure| Fatal(failure.cause()))?;
         done.told = applying.told;
+        for recorded in &done.told.recorded {
+            self.recent.note(&recorded.changes);
+        }
         (self.record.revision, self.record.compacted) = (head.revision, head.compacted);
         done.answers.extend(self.overtaken(settled));
         if done.told.are_alarms_new {
@@ -689,10 +692,13 @@ impl<M: Medium, W, R> Member<M, W, R> {
         if self.planted.is(Flaw::SnapshotMarkedEarly) {
             let mut batch = M::Batch::default();
             batch.put(keys::RECORD, &self.record.encode_to_vec());
-            self.medium.write(batch, true).map_err(Fatal)?;
+            self.medium.write(batch, self.record.head(), true).map_err(Fatal)?;
         }
         self.medium.install(image, &self.record).map_err(Fatal)?;
-        (self.sweep_from, self.swept_for) = ((0, 0), 0);
+        self.garbage = Garbage::default();
+        if !self.planted.is(Flaw::RememberedTooLong) {
+            self.recent.forget();
+        }
         self.is_changed = true;
         self.checks.clear();
         self.is_log_on_disk = true;
@@ -750,36 +756,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
         }
     }
 
-    /// Removes versions that nobody can read any more, [`SWEEP_MAX`] changes at most; how many there were. Each
-    /// member does it by itself: it changes no answer, so it is neither in the log nor synced.
+    /// Removes versions that nobody can read any more, a few at a time; how many there were.
     pub(super) fn sweep(&mut self) -> Result<usize, Fatal> {
-        if self.swept_for >= self.record.compacted {
-            return Ok(0);
-        }
-        let found = self.medium.with(|view| view.changes_from(self.sweep_from, SWEEP_MAX));
-        let mut found = found.map_err(|failure| Fatal(failure.cause()))?;
-        found.retain(|touched| touched.revision <= self.record.compacted);
-        let mut batch = M::Batch::default();
-        for touched in &found {
-            if touched.replaced != 0 {
-                batch.delete(&keys::version(&touched.key, touched.replaced));
-            }
-            if touched.is_delete {
-                batch.delete(&keys::version(&touched.key, touched.revision));
-            }
-            if touched.revision <= self.record.head().changes_gone() {
-                batch.delete(&keys::change(touched.revision, touched.position));
-            }
-        }
-        self.medium.write(batch, false).map_err(Fatal)?;
-        self.sweep_from = match found.last() {
-            Some(last) if found.len() == SWEEP_MAX => (last.revision, last.position + 1),
-            _ => {
-                self.swept_for = self.record.compacted;
-                (self.record.compacted, 0)
-            }
-        };
-        Ok(found.len())
+        self.garbage.sweep(&*self.medium, self.record.head()).map_err(Fatal)
     }
 }
 

@@ -133,7 +133,7 @@ fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), O
     };
     let mut batch = WriteBatch::default();
     batch.put(keys::RECORD, record.encode_to_vec());
-    disk.write(batch, true).map_err(database)?;
+    disk.write(batch, record.head(), true).map_err(database)?;
     sync_dir(dir).map_err(io)?;
     identity.store(dir)?;
     let (cluster, member) = (format!("{:x}", identity.cluster), format!("{:x}", identity.member));

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::disk::{Disk, Image};
+use super::garbage::SWEEP_MAX;
 use super::group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use super::history::History;
 use super::kv::{Error, TxnDone};
-use super::member::{Ask, Effect, Fatal, Member, SWEEP_MAX};
+use super::member::{Ask, Effect, Fatal, Member};
 use super::space::{LOOK_EVERY, Space};
 
 /// Events that share one batch.

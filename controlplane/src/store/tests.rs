@@ -1,7 +1,6 @@
 //! The contract of [`Kv`], run on every implementation.
 
 mod archive;
-mod bench;
 mod contract;
 mod crash;
 mod group;

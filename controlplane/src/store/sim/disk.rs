@@ -11,7 +11,7 @@ use super::dice::Dice;
 use crate::store::keys;
 use crate::store::medium::{Batch, Cursor, Medium, Promise};
 use crate::store::record::Record;
-use crate::store::state::Failure;
+use crate::store::state::{Failure, Head};
 use crate::store::view::View;
 
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -114,7 +114,7 @@ impl Medium for Platter {
     type Batch = Changes;
     type Image = Arc<Pairs>;
 
-    fn write(&self, batch: Changes, sync: bool) -> Result<(), String> {
+    fn write(&self, batch: Changes, _: Head, sync: bool) -> Result<(), String> {
         let state = &mut *self.0.lock();
         let cut = Platter::is_cut(state);
         if cut == Some(false) {

@@ -25,6 +25,8 @@ pub(super) struct Options {
     pub(super) rollbacks: bool,
     /// Even a sole member keeps a log.
     pub(super) keeps_log: bool,
+    /// Keys that a member knows without asking its disk.
+    pub(super) remembered: usize,
 }
 
 // === impl Options ===
@@ -47,6 +49,7 @@ impl Options {
             drift: dice.below(60),
             rollbacks: dice.per_mille(250),
             keeps_log: dice.per_mille(500),
+            remembered: *dice.one(&[1, 3, 1000]).expect("there are some"),
         }
     }
 }

@@ -236,6 +236,7 @@ impl World {
         let setup = Setup {
             keeps_log: self.options.keeps_log,
             kept: self.options.kept,
+            remembered: self.options.remembered,
             planted: self.planted,
             ..Setup::new(id, self.seed)
         };

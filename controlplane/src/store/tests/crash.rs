@@ -203,7 +203,7 @@ async fn the_folder_of_a_removed_member_is_refused() {
     conf.voters = conf.voters.iter().map(|id| id + 1).collect();
     let mut batch = rocksdb::WriteBatch::default();
     batch.put(crate::store::keys::RECORD, record.encode_to_vec());
-    opened.disk.write(batch, true).unwrap();
+    opened.disk.write(batch, record.head(), true).unwrap();
     drop(opened);
     let error = Store::open(Config::new(dir.path())).unwrap_err();
     assert!(matches!(error, OpenError::Removed { .. }), "{error}");
