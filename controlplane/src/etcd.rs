@@ -11,6 +11,7 @@ mod lease;
 mod listen;
 mod maintenance;
 mod refusal;
+mod strand;
 mod watch;
 pub mod wire;
 

@@ -8,7 +8,7 @@ use client::Clock;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::authority::Tolerant;
+use super::strand::Strand;
 use super::{BoxError, Face};
 use crate::listener;
 use crate::pki::certificate::Subject;
@@ -116,21 +117,27 @@ async fn converse(
             })
         }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let strand = Strand::default();
+    let mut builder = http2::Builder::new(strand.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(Tolerant::new(stream)), service));
-    tokio::select! {
-        done = serving.as_mut() => return Ok(done?),
-        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
-        // What comes later has to be asked for with a certificate that is valid then.
-        () = tokio::time::sleep(valid_for) => serving.as_mut().graceful_shutdown(),
-    }
-    Ok(serving.await?)
+    let serving = builder.serve_connection(TokioIo::new(Tolerant::new(stream)), service);
+    strand
+        .drive(async {
+            let mut serving = std::pin::pin!(serving);
+            tokio::select! {
+                done = serving.as_mut() => return Ok(done?),
+                () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+                // What comes later has to be asked for with a certificate that is valid then.
+                () = tokio::time::sleep(valid_for) => serving.as_mut().graceful_shutdown(),
+            }
+            Ok(serving.await?)
+        })
+        .await
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The Watch service: many watches on one stream, each with a number.
 //!
-//! A stream is answered as fast as the client reads; nothing is queued for it but what one step has found.
+//! A stream is answered as fast as the client reads; nothing is queued for it but what one step has found. Its watches
+//! that are up to date share one feed of the store's changes, so that each change is taken once and not for each of a
+//! thousand watches; one from the past reads by itself until it has caught up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use super::wire::{Event, EventType, FilterType, WatchAsk, WatchCreateRequest, Wa
 use super::{Face, refusal, signed, unsigned};
 use crate::store::Kv as _;
 use crate::store::group::Members;
-use crate::store::kv::{Change, ChangeBatch, Error, Watch};
+use crate::store::kv::{Change, ChangeBatch, Changes, Error, KeyRange, Watch};
 
 /// How often a watch that wants it is told that nothing has happened; etcd's default.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(600);
@@ -34,7 +36,10 @@ struct Session {
     face: Arc<Face>,
     members: Receiver<Members>,
     requests: Streaming<WatchRequest>,
-    changes: SelectAll<BoxStream<'static, (i64, Result<ChangeBatch, Error>)>>,
+    /// For watches that want what was there before, and for those that do not.
+    feeds: [Option<Feed>; 2],
+    /// Of watches that have not caught up with the feed.
+    behind: SelectAll<BoxStream<'static, (i64, Result<ChangeBatch, Error>)>>,
     watchers: BTreeMap<i64, Watcher>,
     next_id: i64,
     ready: VecDeque<WatchResponse>,
@@ -47,7 +52,19 @@ struct Session {
     is_over: bool,
 }
 
+/// The changes that several watches share.
+struct Feed {
+    /// Of all of them.
+    keys: KeyRange,
+    /// Watches that were here before this revision have been told all that they want of it.
+    at: u64,
+    changes: Changes,
+}
+
 struct Watcher {
+    keys: KeyRange,
+    /// Does it want what was there before?
+    previous: bool,
     /// Nothing up to this revision is still to come.
     at: u64,
     is_told_progress: bool,
@@ -56,7 +73,8 @@ struct Watcher {
     is_split: bool,
     puts: bool,
     deletes: bool,
-    abort: AbortHandle,
+    /// Ends the stream of its own, while it is behind the feed.
+    own: Option<AbortHandle>,
 }
 
 pub(super) fn watch(
@@ -69,7 +87,8 @@ pub(super) fn watch(
         members: face.members.clone(),
         face,
         requests,
-        changes: SelectAll::new(),
+        feeds: [None, None],
+        behind: SelectAll::new(),
         watchers: BTreeMap::new(),
         next_id: 0,
         ready: VecDeque::new(),
@@ -100,7 +119,8 @@ impl Session {
                     Ok(None) => return None,
                     Err(status) => Err(status),
                 },
-                Some((id, changes)) = self.changes.next(), if !self.changes.is_empty() => self.deliver(id, changes),
+                Some((id, changes)) = self.behind.next(), if !self.behind.is_empty() => self.catch_up(id, changes).await,
+                (previous, changes) = fed(&mut self.feeds) => self.share(previous, changes).await,
                 () = sleep_until(self.progress_at) => {
                     self.tell_progress();
                     Ok(())
@@ -125,8 +145,7 @@ impl Session {
         match request.request_union {
             Some(WatchAsk::Create(request)) => self.create(request).await?,
             Some(WatchAsk::Cancel(request)) => {
-                if let Some(watcher) = self.watchers.remove(&request.watch_id) {
-                    watcher.abort.abort();
+                if self.remove(request.watch_id) {
                     let header = self.face.header(self.face.store.revision());
                     let watch_id = request.watch_id;
                     self.ready.push_back(WatchResponse {
@@ -180,33 +199,87 @@ impl Session {
             created: true,
             ..WatchResponse::default()
         });
-        match self.face.store.watch(Watch { keys, from, previous: request.prev_kv }).await {
-            Ok(changes) => self.begin(id, from, &request, changes),
-            Err(error) => return self.end(id, &error),
-        }
-        Ok(())
-    }
-
-    fn begin(
-        &mut self,
-        id: i64,
-        from: u64,
-        request: &WatchCreateRequest,
-        changes: BoxStream<'static, Result<ChangeBatch, Error>>,
-    ) {
-        let (changes, abort) = stream::abortable(changes);
-        self.changes.push(changes.map(move |changes| (id, changes)).boxed());
         let has = |filter: FilterType| request.filters.contains(&(filter as i32));
         let watcher = Watcher {
+            keys,
+            previous: request.prev_kv,
             at: from - 1,
             is_told_progress: request.progress_notify,
             is_busy: false,
             is_split: request.fragment,
             puts: !has(FilterType::NoPut),
             deletes: !has(FilterType::NoDelete),
-            abort,
+            own: None,
         };
         self.watchers.insert(id, watcher);
+        match from > revision {
+            true => self.join(id).await,
+            false => self.read_alone(id).await,
+        }
+    }
+
+    /// Gives a watch its part of the feed, unless it is behind it.
+    async fn join(&mut self, id: i64) -> Result<(), Status> {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+        let number = usize::from(watcher.previous);
+        let slot = &mut self.feeds[number];
+        let (keys, at) = match slot {
+            Some(feed) if watcher.at < feed.at => return Ok(()),
+            Some(feed) => (feed.keys.hull(&watcher.keys), feed.at),
+            None => (watcher.keys.clone(), watcher.at.min(self.face.store.revision())),
+        };
+        if slot.as_ref().is_none_or(|feed| feed.keys != keys) {
+            let watch = Watch { keys: keys.clone(), from: at + 1, previous: watcher.previous };
+            match self.face.store.watch(watch).await {
+                Ok(changes) => *slot = Some(Feed { keys, at, changes }),
+                // The feed was overtaken; its watches see by themselves how far that concerns them.
+                Err(Error::Compacted { .. }) => return self.scatter(number).await,
+                Err(error) => return Err(self.face.refused(error)),
+            }
+        }
+        if let Some(own) = self.watchers.get_mut(&id).and_then(|watcher| watcher.own.take()) {
+            own.abort();
+        }
+        Ok(())
+    }
+
+    /// Lets a watch read what it has missed by itself.
+    async fn read_alone(&mut self, id: i64) -> Result<(), Status> {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+        let watch = Watch { keys: watcher.keys.clone(), from: watcher.at + 1, previous: watcher.previous };
+        match self.face.store.watch(watch).await {
+            Ok(changes) => {
+                let (changes, own) = stream::abortable(changes);
+                self.behind.push(changes.map(move |changes| (id, changes)).boxed());
+                watcher.own = Some(own);
+                Ok(())
+            }
+            Err(error) => self.end(id, &error),
+        }
+    }
+
+    /// The feed goes; its watches go on by themselves.
+    async fn scatter(&mut self, feed: usize) -> Result<(), Status> {
+        self.feeds[feed] = None;
+        let is_left = |watcher: &Watcher| usize::from(watcher.previous) == feed && watcher.own.is_none();
+        let left: Vec<i64> = self.watchers.iter().filter(|(_, watcher)| is_left(watcher)).map(|(id, _)| *id).collect();
+        for id in left {
+            self.read_alone(id).await?;
+        }
+        Ok(())
+    }
+
+    /// True: there was such a watch.
+    fn remove(&mut self, id: i64) -> bool {
+        let Some(watcher) = self.watchers.remove(&id) else { return false };
+        if let Some(own) = watcher.own {
+            own.abort();
+        }
+        let is_same = |other: &Watcher| other.previous == watcher.previous && other.own.is_none();
+        if !self.watchers.values().any(is_same) {
+            self.feeds[usize::from(watcher.previous)] = None;
+        }
+        true
     }
 
     fn free_id(&mut self) -> i64 {
@@ -217,31 +290,33 @@ impl Session {
         self.next_id - 1
     }
 
-    fn deliver(&mut self, id: i64, changes: Result<ChangeBatch, Error>) -> Result<(), Status> {
-        // A watch that was cancelled may have had something under way.
-        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+    /// Tells a watch that is behind what it has missed.
+    async fn catch_up(&mut self, id: i64, changes: Result<ChangeBatch, Error>) -> Result<(), Status> {
+        // A watch that was cancelled, or has caught up, may have had something under way.
+        let Some(watcher) = self.watchers.get_mut(&id).filter(|watcher| watcher.own.is_some()) else { return Ok(()) };
         let batch = match changes {
             Ok(batch) => batch,
             Err(error) => return self.end(id, &error),
         };
-        watcher.at = batch.revision;
-        let wanted = |change: &Change| if change.is_delete { watcher.deletes } else { watcher.puts };
-        let events: Vec<Event> = batch.changes.into_iter().filter(wanted).map(event).collect();
-        if !events.is_empty() {
-            watcher.is_busy = true;
-            let bytes_max = if watcher.is_split { MESSAGE_BYTES_MAX } else { usize::MAX };
-            let header = self.face.header(batch.revision);
-            let mut parts = split(events, bytes_max).into_iter().peekable();
-            while let Some(events) = parts.next() {
-                let (header, fragment) = (header.clone(), parts.peek().is_some());
-                self.ready.push_back(WatchResponse {
-                    header,
-                    watch_id: id,
-                    fragment,
-                    events,
-                    ..WatchResponse::default()
-                });
-            }
+        watcher.tell(id, &batch, &self.face, &mut self.ready);
+        self.join(id).await?;
+        self.answer_progress();
+        Ok(())
+    }
+
+    /// Tells the watches of a feed what each of them wants of it.
+    async fn share(&mut self, feed: usize, changes: Result<ChangeBatch, Error>) -> Result<(), Status> {
+        let batch = match changes {
+            Ok(batch) => batch,
+            Err(Error::Compacted { .. }) => return self.scatter(feed).await,
+            Err(error) => return Err(self.face.refused(error)),
+        };
+        if let Some(feed) = &mut self.feeds[feed] {
+            feed.at = batch.revision;
+        }
+        let shared = |watcher: &Watcher| usize::from(watcher.previous) == feed && watcher.own.is_none();
+        for (id, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| shared(watcher)) {
+            watcher.tell(*id, &batch, &self.face, &mut self.ready);
         }
         self.answer_progress();
         Ok(())
@@ -250,9 +325,7 @@ impl Session {
     /// The store has ended a watch, or would not begin it.
     fn end(&mut self, id: i64, error: &Error) -> Result<(), Status> {
         let Error::Compacted { oldest, .. } = error else { return Err(self.face.refused(error.clone())) };
-        if let Some(watcher) = self.watchers.remove(&id) {
-            watcher.abort.abort();
-        }
+        self.remove(id);
         self.ready.push_back(WatchResponse {
             header: self.face.header(self.face.store.revision()),
             watch_id: id,
@@ -288,6 +361,45 @@ impl Session {
     }
 }
 
+// === impl Watcher ===
+
+impl Watcher {
+    /// Adds what it wants of a batch to what is ready for the client.
+    fn tell(&mut self, id: i64, batch: &ChangeBatch, face: &Face, ready: &mut VecDeque<WatchResponse>) {
+        let is_wanted = |change: &&Change| {
+            let kind = if change.is_delete { self.deletes } else { self.puts };
+            kind && change.kv.mod_revision > self.at && self.keys.contains(&change.kv.key)
+        };
+        let events: Vec<Event> = batch.changes.iter().filter(is_wanted).map(event).collect();
+        self.at = self.at.max(batch.revision);
+        if events.is_empty() {
+            return;
+        }
+        self.is_busy = true;
+        let parts = if self.is_split { split(events, MESSAGE_BYTES_MAX) } else { vec![events] };
+        let mut parts = parts.into_iter().peekable();
+        while let Some(events) = parts.next() {
+            let (header, fragment) = (face.header(batch.revision), parts.peek().is_some());
+            ready.push_back(WatchResponse { header, watch_id: id, fragment, events, ..WatchResponse::default() });
+        }
+    }
+}
+
+/// The next changes of either feed.
+async fn fed(feeds: &mut [Option<Feed>; 2]) -> (usize, Result<ChangeBatch, Error>) {
+    let [plain, previous] = feeds;
+    tokio::select! {
+        changes = next(plain) => (0, changes),
+        changes = next(previous) => (1, changes),
+    }
+}
+
+async fn next(feed: &mut Option<Feed>) -> Result<ChangeBatch, Error> {
+    let Some(feed) = feed else { return std::future::pending().await };
+    let ended = || Err(Error::Unavailable("the store ended a watch".into()));
+    feed.changes.next().await.unwrap_or_else(ended)
+}
+
 async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
@@ -295,9 +407,10 @@ async fn reached(at: Option<Instant>) {
     }
 }
 
-fn event(change: Change) -> Event {
+fn event(change: &Change) -> Event {
     let kind = if change.is_delete { EventType::Delete } else { EventType::Put };
-    Event { r#type: kind as i32, kv: Some(key_value(change.kv)), prev_kv: change.previous.map(key_value) }
+    let previous = change.previous.clone().map(key_value);
+    Event { r#type: kind as i32, kv: Some(key_value(change.kv.clone())), prev_kv: previous }
 }
 
 /// Parts of at most so many bytes, or of one event.

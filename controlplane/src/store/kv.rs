@@ -286,6 +286,25 @@ impl KeyRange {
             Some(end) => *self.start <= *key && *key < **end,
         }
     }
+
+    /// The smallest range that has this one and another in it.
+    #[must_use]
+    pub fn hull(&self, other: &KeyRange) -> KeyRange {
+        if self == other {
+            return self.clone();
+        }
+        // Where a range ends; nowhere, if it has all keys from its start on.
+        let end = |keys: &KeyRange| match &keys.end {
+            None => Some(Bytes::from([&*keys.start, &[0]].concat())),
+            Some(end) if **end == [0] => None,
+            Some(end) => Some(end.clone()),
+        };
+        let last = end(self).zip(end(other)).map(|(one, other)| one.max(other));
+        KeyRange {
+            start: self.start.clone().min(other.start.clone()),
+            end: Some(last.unwrap_or_else(|| Bytes::from_static(&[0]))),
+        }
+    }
 }
 
 // === impl KeyValue ===
@@ -354,5 +373,21 @@ impl Compare {
     #[must_use]
     pub fn unchanged(key: impl Into<Bytes>, mod_revision: u64) -> Compare {
         Compare { keys: KeyRange::key(key), what: Compared::ModRevision(mod_revision), is: Comparison::Equal }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hull_has_both_ranges_in_it_and_no_more() {
+        let range = |start: &'static str, end: &'static str| KeyRange { start: start.into(), end: Some(end.into()) };
+        let (a, c) = (KeyRange::key("a"), KeyRange::key("c"));
+        assert_eq!(a.hull(&a), a);
+        assert_eq!(c.hull(&a), range("a", "c\0"));
+        assert_eq!(range("a", "d").hull(&c), range("a", "d"));
+        assert_eq!(range("b", "c").hull(&range("a", "b")), range("a", "c"));
+        assert_eq!(range("b", "\0").hull(&a), range("a", "\0"));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::etcd::wire;
+use std::collections::BTreeMap;
 
 struct Watching {
     ask: UnboundedSender<WatchRequest>,
@@ -215,4 +216,71 @@ async fn a_stream_that_wants_a_leader_ends_without_one() {
     let mut grpc = Grpc::new(Direct(client.face.clone()));
     let refused = grpc.streaming(question, path("Watch/Watch"), Prost::<WatchRequest, WatchResponse>::new()).await;
     is_refused(refused.map(|_| ()), Code::Unavailable, "etcdserver: no leader");
+}
+
+/// Whichever way a watch gets its events, by itself or from what the stream shares.
+#[tokio::test]
+async fn each_watch_of_a_stream_gets_each_of_its_events_once() {
+    use rand::{Rng as _, SeedableRng as _};
+    let random = &mut rand::rngs::SmallRng::seed_from_u64(7);
+    let client = Client::new();
+    let mut watching = Watching::on(&client).await;
+    // The key of each revision from 2 on, and where each watch begins: its keys and its first revision.
+    let mut written: Vec<String> = Vec::new();
+    let mut watches: BTreeMap<i64, (WatchCreateRequest, i64)> = BTreeMap::new();
+    let mut told: BTreeMap<i64, Vec<(String, i64)>> = BTreeMap::new();
+    let note = |response: WatchResponse, told: &mut BTreeMap<i64, Vec<(String, i64)>>| {
+        assert!(!response.canceled, "{response:?}");
+        for event in response.events {
+            let kv = event.kv.unwrap();
+            told.entry(response.watch_id)
+                .or_default()
+                .push((String::from_utf8_lossy(&kv.key).into_owned(), kv.mod_revision));
+        }
+    };
+    for step in 0..400 {
+        if step % 8 != 0 {
+            let key = format!("k{}", random.random_range(0..6));
+            client.put(&key, "v").await;
+            written.push(key);
+            continue;
+        }
+        let newest = i64::try_from(written.len()).unwrap() + 1;
+        let from = random.random_range(1.max(newest - 40)..=newest + 3);
+        let keys = match random.random_range(0..3) {
+            0 => WatchCreateRequest { key: bytes("k1"), range_end: bytes("k4"), ..WatchCreateRequest::default() },
+            1 => of_all(),
+            _ => of_key(&format!("k{}", random.random_range(0..6))),
+        };
+        let id = i64::from(step) + 1;
+        let request =
+            WatchCreateRequest { start_revision: from, watch_id: id, prev_kv: random.random_bool(0.3), ..keys };
+        watching.send(WatchAsk::Create(request.clone()));
+        watches.insert(id, (request, from));
+        loop {
+            let response = watching.next().await;
+            let is_created = response.created;
+            note(response, &mut told);
+            if is_created {
+                break;
+            }
+        }
+    }
+    let newest = i64::try_from(written.len()).unwrap() + 1;
+    for (id, (request, from)) in watches {
+        let is_wanted = |key: &str| match (&*request.key, &*request.range_end) {
+            (start, b"") => key.as_bytes() == start,
+            (_, b"\0") => true,
+            (start, end) => start <= key.as_bytes() && key.as_bytes() < end,
+        };
+        let wanted: Vec<(String, i64)> = (2..=newest)
+            .zip(&written)
+            .filter(|(revision, key)| *revision >= from && is_wanted(key))
+            .map(|(revision, key)| (key.clone(), revision))
+            .collect();
+        while told.get(&id).map_or(0, Vec::len) < wanted.len() {
+            note(watching.next().await, &mut told);
+        }
+        assert_eq!(told.remove(&id).unwrap_or_default(), wanted, "watch {id} of {request:?}");
+    }
 }
