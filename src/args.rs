@@ -1,6 +1,7 @@
 //! The command line: what can be said, and the defaults. Where kube-apiserver or the kubelet has a flag for the same
 //! thing, ours has its name.
 
+use anyhow::{Result, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -214,9 +215,43 @@ pub(crate) struct Control {
         action = clap::ArgAction::Set
     )]
     pub(crate) etcd_insecure: bool,
+    #[command(flatten)]
+    pub(crate) etcd: Etcd,
     /// Parts to leave out
     #[arg(long, env = "CORACLE_DISABLE", value_delimiter = ',', value_name = "PART")]
     pub(crate) disable: Vec<Part>,
+}
+
+/// An etcd that keeps the state.
+#[derive(Debug, Args)]
+pub(crate) struct Etcd {
+    /// Keep the state in this etcd (3.4 or newer) in place of the own store: its members, as in https://192.0.2.1:2379
+    #[arg(
+        long = "etcd-servers",
+        id = "etcd_servers",
+        env = "CORACLE_ETCD_SERVERS",
+        value_delimiter = ',',
+        value_name = "URL"
+    )]
+    pub(crate) servers: Vec<String>,
+    /// PEM of the authorities for that etcd's certificates [default: those that this machine trusts]
+    #[arg(long = "etcd-cafile", id = "etcd_cafile", env = "CORACLE_ETCD_CAFILE", value_name = "FILE")]
+    pub(crate) cafile: Option<PathBuf>,
+    /// PEM of the certificate to show to that etcd
+    #[arg(long = "etcd-certfile", id = "etcd_certfile", env = "CORACLE_ETCD_CERTFILE", value_name = "FILE")]
+    pub(crate) certfile: Option<PathBuf>,
+    /// PEM of its key
+    #[arg(long = "etcd-keyfile", id = "etcd_keyfile", env = "CORACLE_ETCD_KEYFILE", value_name = "FILE")]
+    pub(crate) keyfile: Option<PathBuf>,
+    /// What the keys in that etcd begin with; servers with the same one are the same cluster
+    #[arg(
+        long = "etcd-prefix",
+        id = "etcd_prefix",
+        env = "CORACLE_ETCD_PREFIX",
+        value_name = "PREFIX",
+        default_value = "/coracle"
+    )]
+    pub(crate) prefix: String,
 }
 
 /// The node's options.
@@ -468,7 +503,7 @@ pub(crate) struct Delete {
 }
 
 /// A time as in Go's flags, `1h30m` or `40s`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> std::result::Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
@@ -501,6 +536,43 @@ impl Command {
             _ => None,
         }
     }
+
+    /// Options that make no sense together.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Command::Up(args) => args.control.check(None),
+            Command::Server(args) => args.control.check(args.join.as_deref()),
+            _ => Ok(()),
+        }
+    }
+}
+
+// === impl Control ===
+
+impl Control {
+    fn check(&self, join: Option<&str>) -> Result<()> {
+        let Etcd { servers, cafile, certfile, keyfile, prefix } = &self.etcd;
+        if servers.is_empty() {
+            let files = [("--etcd-cafile", cafile), ("--etcd-certfile", certfile), ("--etcd-keyfile", keyfile)];
+            return match files.iter().find(|(_, file)| file.is_some()) {
+                Some((option, _)) => bail!("{option} is for an etcd that --etcd-servers names"),
+                None => Ok(()),
+            };
+        }
+        if join.is_some() {
+            bail!("--join and --etcd-servers exclude each other: members keep the state themselves");
+        }
+        if self.etcd_listen.is_some() {
+            bail!("--etcd-listen and --etcd-servers exclude each other: ask that etcd itself");
+        }
+        if certfile.is_some() != keyfile.is_some() {
+            bail!("--etcd-certfile and --etcd-keyfile need each other");
+        }
+        if !prefix.starts_with('/') || prefix.ends_with('/') {
+            bail!("--etcd-prefix {prefix:?} is not of the form /NAME");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -520,6 +592,25 @@ mod tests {
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         for wrong in ["", "h", "2w", "-1h", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_etcd_goes_without_members() {
+        let check = |line: &str| {
+            let parsed = Coracle::try_parse_from(["coracle"].into_iter().chain(line.split(' '))).expect("it is valid");
+            parsed.command.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(check("server --etcd-servers http://a:1,http://b:1"), Ok(()));
+        assert_eq!(check("up --etcd-listen 127.0.0.1:1"), Ok(()));
+        for (wrong, said) in [
+            ("server --etcd-servers http://a:1 --join https://b:1", "--join"),
+            ("server --etcd-servers http://a:1 --etcd-listen 127.0.0.1:1", "--etcd-listen"),
+            ("up --etcd-servers http://a:1 --etcd-certfile c", "--etcd-keyfile"),
+            ("up --etcd-cafile c", "--etcd-servers"),
+            ("up --etcd-servers http://a:1 --etcd-prefix coracle", "/NAME"),
+        ] {
+            assert!(check(wrong).is_err_and(|error| error.contains(said)), "{wrong}");
         }
     }
 

@@ -2,25 +2,26 @@
 
 use crate::args::{Control, Data, Part};
 use crate::folder;
-use crate::member::{self, Credentials};
+use crate::keep::{Keeper, Post};
+use crate::member::Credentials;
 use anyhow::{Context, Result, bail};
+use api::rejected::Reason;
 use client::{Clock, Handle};
 use controlplane::apiserver::members::Joining;
-use controlplane::apiserver::{self, Authentication, Links};
+use controlplane::apiserver::{self, Authentication, Backing, Links};
 use controlplane::etcd;
 use controlplane::images::Images;
-use controlplane::members::Membership;
-use controlplane::peers::{self, Inbox, Outbox};
 use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
+use controlplane::remote::compactor;
+use controlplane::store::Kv;
 use controlplane::store::kv::Error as StoreError;
-use controlplane::store::{Kv, Store};
 use controlplane::{controllers, scheduler};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use proxy::tunnel;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -40,8 +41,6 @@ const SIGNING_MIN: Duration = Duration::from_secs(15);
 
 /// Between two attempts to read from a store that has no leader.
 const READ_RETRY: Duration = Duration::from_secs(1);
-/// A member that was removed goes on for so long: the others may need its vote to settle that.
-const REMOVED_LINGER: Duration = Duration::from_secs(2);
 
 /// How a server becomes a member of a cluster.
 pub(crate) struct JoinAs<'a> {
@@ -57,11 +56,8 @@ pub(crate) struct ControlPlane {
     pub(crate) url: String,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
-    store: Store,
-    membership: Membership,
+    keeper: Keeper,
     tasks: JoinSet<Result<()>>,
-    /// What other members need of this one until its store is closed.
-    peering: JoinSet<()>,
 }
 
 // === impl ControlPlane ===
@@ -85,36 +81,26 @@ impl ControlPlane {
         let advertise =
             SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
         let own = Joining { name: crate::host::host_name(), url: format!("https://{advertise}") };
-        let outbox = Outbox::new(own.url.clone());
-        let store = open_store(&folder, join, &own, &outbox).await?;
-        let mut names = names(args, advertise)?;
-        names.dns.push(peers::server_name(store.member_id()));
-        let pki = Arc::new(Pki::open_or_create(&folder.join("pki"), names, clock.clone())?);
-        let credentials = Credentials::new(&pki, store.member_id())?;
-        let membership = Membership::new(store.clone(), credentials.dial());
+        let (keeper, pki) = Keeper::open(args, &folder, join, own, names(args, advertise)?, &clock).await?;
         let images = Images::open(folder.join("images"))?;
-        let (mut tasks, mut peering) = (JoinSet::new(), JoinSet::new());
-        peering.spawn(outbox.clone().run(store.clone(), credentials.tls.clone()));
-        peering.spawn(membership.clone().announce(own.name, own.url));
-        peering.spawn(membership.clone().promote_learners());
-        tasks.spawn(leave(membership.clone(), stop.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keeper.post().leave(stop.clone()));
         let (opened, registry) = oneshot::channel();
-        let inbox = Inbox::new(store.clone(), outbox);
-        let config = api_config(args, listener, &pki, &images, &membership, inbox, &clock)?;
+        let config = api_config(args, listener, &pki, &images, keeper.backing(), &clock)?;
         let served = apiserver::serve(config, registry, stop.clone());
         tasks.spawn(async move { served.await.context("the API server failed") });
-        let registry = open_registry(&store, registry_config(args, advertise)?, &clock).await?;
+        let registry = open_registry(&keeper, registry_config(args, advertise)?, &clock).await?;
         let _ = opened.send(registry.clone());
         let local = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
         let url = format!("https://{}", SocketAddr::new(local, address.port()));
         let kubeconfig = folder.join("admin.kubeconfig");
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
-        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, store, membership, tasks, peering };
+        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, keeper, tasks };
         if let Some(listen) = args.etcd_listen {
             control.serve_etcd(listen, args.etcd_insecure, &clock, stop).await?;
         }
         control.run_components(args, &clock, stop);
-        control.run_chores(images, credentials, clock, stop.clone());
+        control.run_chores(images, clock, stop.clone());
         Ok(control)
     }
 
@@ -126,6 +112,8 @@ impl ControlPlane {
         clock: &Clock,
         stop: &CancellationToken,
     ) -> Result<()> {
+        let Keeper::Own(own) = &self.keeper else { bail!("--etcd-listen shows the own store, and there is none") };
+        let store = own.store.clone();
         if is_insecure && !listen.ip().is_loopback() {
             bail!("--etcd-insecure would open the whole store to everybody who reaches {listen}: choose 127.0.0.1");
         }
@@ -143,7 +131,7 @@ impl ControlPlane {
         let reached = SocketAddr::new(own_address(address.ip()), address.port());
         let url = format!("{}://{reached}", if is_insecure { "http" } else { "https" });
         let config = etcd::Config { listener, url, security, clock: clock.clone() };
-        let (store, stop) = (self.store.clone(), stop.clone());
+        let stop = stop.clone();
         self.tasks.spawn(async move { etcd::serve(config, store, stop).await.context("the etcd API failed") });
         Ok(())
     }
@@ -192,17 +180,17 @@ impl ControlPlane {
             let (cluster, clock) = (handle("system:kube-scheduler"), clock.clone());
             parts.push(Box::new(move |stop| scheduler::run(cluster.clone(), clock.clone(), stop).boxed()));
         }
-        self.tasks.spawn(lead(self.membership.clone(), parts, stop.clone()));
+        if let Keeper::Etcd(_) = self.keeper {
+            let kv = self.keeper.kv();
+            parts.push(Box::new(move |stop| compactor::run(Arc::clone(&kv), stop).boxed()));
+        }
+        self.tasks.spawn(lead(self.keeper.post(), parts, stop.clone()));
     }
 
-    fn run_chores(
-        &mut self,
-        images: Arc<Images>,
-        credentials: Arc<Credentials>,
-        clock: Clock,
-        stop: CancellationToken,
-    ) {
-        let pki = self.pki.clone();
+    fn run_chores(&mut self, images: Arc<Images>, clock: Clock, stop: CancellationToken) {
+        let (pki, credentials) = (self.pki.clone(), self.keeper.credentials());
+        let renew =
+            move |pki: &Pki| credentials.as_ref().map_or(Ok(()), |credentials| Credentials::renew(credentials, pki));
         self.tasks.spawn(async move {
             loop {
                 tokio::select! {
@@ -212,7 +200,7 @@ impl ControlPlane {
                 if let Err(error) = pki.renew() {
                     tracing::warn!(%error, "the serving certificate is not renewed");
                 }
-                if let Err(error) = credentials.renew(&pki) {
+                if let Err(error) = renew(&pki) {
                     tracing::warn!(error = format!("{error:#}"), "the member's certificate is not renewed");
                 }
                 if let Err(error) = images.sweep(clock.now().into()) {
@@ -233,39 +221,31 @@ impl ControlPlane {
 
     /// Before a stop: lets another member lead, so that nobody has to wait for an election.
     pub(crate) async fn resign(&self) {
-        let is_alone = self.membership.known().members.len() < 2;
-        if !is_alone
-            && self.membership.is_leader()
-            && let Err(error) = self.membership.hand_over().await
-        {
-            tracing::warn!(%error, "this member stops while it leads");
-        }
+        self.keeper.resign().await;
     }
 
     /// Waits for all parts to end after a stop, then closes the store.
     pub(crate) async fn finish(mut self) {
         while self.tasks.join_next().await.is_some() {}
-        self.peering.shutdown().await;
-        drop(self.membership);
-        self.store.close().await;
+        self.keeper.close().await;
     }
 }
 
 /// Something that runs until it is stopped, and may be run again.
 type Component = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Runs the components while this member leads.
-async fn lead(membership: Membership, parts: Vec<Component>, stop: CancellationToken) -> Result<()> {
+/// Runs the components while this member leads, or this server is elected.
+async fn lead(post: Post, parts: Vec<Component>, stop: CancellationToken) -> Result<()> {
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = membership.leads(true) => {}
+            () = post.leads(true) => {}
         }
         let term = stop.child_token();
         let running: Vec<_> = parts.iter().map(|part| tokio::spawn(part(term.clone()))).collect();
         tokio::select! {
             () = stop.cancelled() => {}
-            () = membership.leads(false) => tracing::info!("another member leads: controllers and scheduler stop here"),
+            () = post.leads(false) => tracing::info!("this server leads no more: controllers and scheduler stop here"),
         }
         term.cancel();
         for part in running {
@@ -274,37 +254,31 @@ async fn lead(membership: Membership, parts: Vec<Component>, stop: CancellationT
     }
 }
 
-/// Ends with an error when this member was removed.
-async fn leave(membership: Membership, stop: CancellationToken) -> Result<()> {
-    tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        () = membership.removed() => {
-            tokio::time::sleep(REMOVED_LINGER).await;
-            bail!("this member was removed from the cluster; to have it back, add it anew with an empty data folder")
-        }
-    }
-}
-
-/// Opens the store of a folder; an empty one begins a cluster, or becomes a member of the one to join.
-async fn open_store(folder: &Path, join: Option<JoinAs<'_>>, own: &Joining, outbox: &Outbox) -> Result<Store> {
-    let mut config = controlplane::store::Config::new(folder.join("store"));
-    config.carrier = Arc::new(outbox.clone());
-    if let Some(JoinAs { server, token }) = join.filter(|_| !config.is_begun()) {
-        let token = token.context("to become a member takes a token (--token) from `coracle member add`")?;
-        config.join = Some(member::join(server, token, own, &folder.join("pki")).await?);
-    }
-    Ok(Store::open(config)?)
-}
-
-async fn open_registry(store: &Store, config: registry::Config, clock: &Clock) -> Result<Registry> {
-    let kv: Arc<dyn Kv> = Arc::new(store.clone());
+/// Waits for a store that does not answer yet; an etcd says by itself that it is away.
+async fn open_registry(keeper: &Keeper, config: registry::Config, clock: &Clock) -> Result<Registry> {
+    let kv: Arc<dyn Kv> = keeper.kv();
     loop {
-        match Registry::open(Arc::clone(&kv), config.clone(), clock.clone()).await {
-            Err(registry::OpenError::Store(StoreError::Unavailable(why))) => {
+        let error = match Registry::open(Arc::clone(&kv), config.clone(), clock.clone()).await {
+            Ok(registry) => return Ok(registry),
+            Err(error) => error,
+        };
+        match (&error, keeper) {
+            (registry::OpenError::Store(StoreError::Unavailable(why)), Keeper::Own(_)) => {
                 tracing::info!(why, "waiting for other members of the store");
-                tokio::time::sleep(READ_RETRY).await;
             }
-            opened => return Ok(opened?),
+            (error, Keeper::Etcd(_)) if is_passing(error) => {}
+            _ => return Err(error.into()),
+        }
+        tokio::time::sleep(READ_RETRY).await;
+    }
+}
+
+/// Worth another try.
+fn is_passing(error: &registry::OpenError) -> bool {
+    match error {
+        registry::OpenError::Store(error) => matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_)),
+        registry::OpenError::Bootstrap(rejected) => {
+            matches!(rejected.reason, Reason::ServiceUnavailable | Reason::Timeout)
         }
     }
 }
@@ -314,8 +288,7 @@ fn api_config(
     listener: TcpListener,
     pki: &Arc<Pki>,
     images: &Arc<Images>,
-    membership: &Membership,
-    inbox: Inbox,
+    backing: Backing,
     clock: &Clock,
 ) -> Result<apiserver::Config> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
@@ -332,8 +305,7 @@ fn api_config(
         authentication,
         images: Arc::clone(images),
         links: Links::new(),
-        membership: membership.clone(),
-        inbox,
+        backing,
         clock: clock.clone(),
     })
 }

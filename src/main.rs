@@ -7,6 +7,7 @@ mod control;
 mod folder;
 mod host;
 mod join;
+mod keep;
 mod keys;
 mod log;
 mod member;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error, 2),
     };
     let args = args::parse(arguments);
+    if let Err(error) = args.command.check() {
+        return failed(&error, 2);
+    }
     if let Some(logging) = args.command.logging()
         && let Err(error) = log::start(logging.log_format, &logging.log)
     {

@@ -13,6 +13,11 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["crate::registry", "crate::apiserver", "crate::etcd", "api::", "client::", "tonic::"],
         "the store knows no Kubernetes and no gRPC",
     ),
+    (
+        "controlplane/src/remote",
+        &["crate::registry", "crate::apiserver", "crate::peers", "api::", "client::"],
+        "a client of an etcd is a store, and knows no Kubernetes",
+    ),
     ("controlplane/src/peers", &["crate::registry", "crate::apiserver", "api::"], "peers carry what the store says"),
     ("controlplane/src/etcd", &["crate::registry", "crate::apiserver", "api::"], "etcd's API is a face of the store"),
     ("controlplane/src/registry", &["crate::apiserver", "crate::etcd", "hyper::"], "the registry knows no HTTP"),

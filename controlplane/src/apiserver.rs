@@ -59,16 +59,29 @@ pub struct Config {
     pub authentication: Authentication,
     pub images: Arc<Images>,
     pub links: Links,
-    pub membership: Membership,
-    /// Takes what other members of the store say.
-    pub inbox: Inbox,
+    pub backing: Backing,
     pub clock: Clock,
+}
+
+/// What keeps the state that the API shows.
+pub enum Backing {
+    /// Our own store, of which this process is a member.
+    Member {
+        membership: Membership,
+        /// Takes what other members say.
+        inbox: Inbox,
+    },
+    /// An etcd.
+    Etcd {
+        /// Its addresses, for people.
+        place: String,
+    },
 }
 
 /// What every connection sees. Other members are heard before there is an API: it may need them.
 struct Front {
     server: OnceLock<Arc<Server>>,
-    inbox: Inbox,
+    inbox: Option<Inbox>,
     clock: Clock,
     shutdown: CancellationToken,
 }
@@ -80,7 +93,8 @@ struct Server {
     authenticator: Authenticator,
     images: Arc<Images>,
     links: Links,
-    membership: Membership,
+    /// Else, where the etcd is that has the state.
+    membership: Result<Membership, String>,
     openapi: OpenApi,
     issuer: String,
     clock: Clock,
@@ -132,16 +146,17 @@ pub async fn serve(
     registry: oneshot::Receiver<Registry>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let protocols: [&[u8]; 3] = [b"h2", b"http/1.1", peers::ALPN];
+    let (membership, inbox) = match config.backing {
+        Backing::Member { membership, inbox } => (Ok(membership), Some(inbox)),
+        Backing::Etcd { place } => (Err(place), None),
+    };
+    let mut protocols: Vec<&[u8]> = vec![b"h2", b"http/1.1"];
+    protocols.extend(inbox.is_some().then_some(peers::ALPN));
     let tls = config.pki.server_tls(config.authentication.client_cas.as_deref(), &protocols)?;
     let acceptor = TlsAcceptor::from(tls);
     let issuer = config.authentication.issuer.clone();
-    let front = Arc::new(Front {
-        server: OnceLock::new(),
-        inbox: config.inbox,
-        clock: config.clock.clone(),
-        shutdown: shutdown.clone(),
-    });
+    let front =
+        Arc::new(Front { server: OnceLock::new(), inbox, clock: config.clock.clone(), shutdown: shutdown.clone() });
     let authenticator = Authenticator::new(config.authentication, Arc::clone(&config.pki))?;
     let server = |registry: Registry| Server {
         openapi: OpenApi::new(registry.kinds(), |_| None),
@@ -150,7 +165,7 @@ pub async fn serve(
         pki: config.pki,
         images: config.images,
         links: config.links,
-        membership: config.membership,
+        membership,
         issuer,
         clock: config.clock,
         shutdown: shutdown.clone(),
@@ -209,7 +224,7 @@ impl Server {
         }
         let verb = request.method().as_str().to_lowercase();
         self.registry.check(&user, &Attributes { verb: &verb, path: Some(&path), ..Attributes::default() })?;
-        match self.document(&path, request.uri().query(), request.headers()) {
+        match self.document(&path, request.uri().query(), request.headers()).await {
             Some(response) => Ok(response),
             None => Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
         }

@@ -4,7 +4,7 @@
 //! there, so whoever uses it is an administrator of the cluster.
 
 mod authority;
-mod call;
+pub(crate) mod call;
 mod cluster;
 mod kv;
 mod lease;

@@ -1,11 +1,13 @@
 //! The server side: store, registry, API server, controllers and scheduler.
 //!
-//! Inside, arrows point down only: `apiserver` to `registry` to `store`; `peers`, `members` and `etcd` to `store`;
+//! Inside, arrows point down only: `apiserver` to `registry` to `store`; `remote`, `peers`, `members` and `etcd` to
+//! `store`;
 //! `controllers` and `scheduler` see `client` and `api` alone. `tests/tidy.rs` checks it.
 
 pub mod images;
 pub mod registry;
 pub mod store;
+pub mod remote;
 pub mod peers;
 pub mod members;
 pub mod etcd;

@@ -42,6 +42,10 @@ use memory::{Memory, SHOWN_MAX};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a store may take that is ready; kube-apiserver's.
+const READY_LIMIT: Duration = Duration::from_secs(2);
 
 /// A handle on the registry; clones share it.
 #[derive(Clone)]
@@ -213,6 +217,11 @@ impl Registry {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.0.memory.applied()
+    }
+
+    /// Whether the store answers and the memory follows it.
+    pub async fn is_ready(&self) -> bool {
+        tokio::time::timeout(READY_LIMIT, self.refresh()).await.is_ok_and(|done| done.is_ok())
     }
 
     #[must_use]

@@ -28,7 +28,7 @@ mod past;
 mod recent;
 mod record;
 mod space;
-mod state;
+pub(crate) mod state;
 mod task;
 mod trace;
 mod view;
@@ -55,7 +55,7 @@ use driver::{Driver, Setup};
 use flaw::Planted;
 use group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use history::History;
-use kv::{Changes, Error, Granted, Lease, Op, Range, Ranged, Txn, TxnDone, Watch};
+use kv::{Changes, Error, Granted, Lease, Range, Ranged, Txn, TxnDone, Watch};
 use member::{Ask, Member};
 use space::Space;
 use state::{Staged, Versions as _};
@@ -374,7 +374,7 @@ impl Kv for Store {
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnDone, Error>> {
         async move {
             state::check(&txn)?;
-            if is_read(&txn) {
+            if txn.is_read() {
                 self.0.catch_up().await?;
                 return self.0.blocking(move |disk| disk.snapshot(|view, head| read(view, head, &txn))).await;
             }
@@ -437,15 +437,6 @@ impl Leases for Store {
         }
         .boxed()
     }
-}
-
-/// Writes nothing, whichever way the compares go.
-fn is_read(txn: &Txn) -> bool {
-    txn.success.iter().chain(&txn.failure).all(|op| match op {
-        Op::Range(_) => true,
-        Op::Txn(txn) => is_read(txn),
-        Op::Put(_) | Op::Delete(_) => false,
-    })
 }
 
 fn read(view: &mut View<'_>, head: state::Head, txn: &Txn) -> Result<TxnDone, state::Failure> {

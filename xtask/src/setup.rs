@@ -34,7 +34,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         package: "etcd-server",
-        why: "answers beside the store in the same tests",
+        why: "answers beside the store, and in its place, in the same tests",
         present: || shell::on_path("etcd"),
     },
 ];

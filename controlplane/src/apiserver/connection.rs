@@ -41,9 +41,9 @@ pub(super) async fn serve(front: Arc<Front>, acceptor: TlsAcceptor, tcp: TcpStre
     let peer = certificates.and_then(|chain| chain.first()).and_then(Subject::of).map(Arc::new);
     let valid_for = peer.as_ref().map_or(Duration::MAX, |peer| peer.valid_for(front.clock.now()));
     let (shutdown, began) = (front.shutdown.clone(), Arc::new(Notify::new()));
-    if session.alpn_protocol() == Some(peers::ALPN) {
+    if let Some(inbox) = front.inbox.as_ref().filter(|_| session.alpn_protocol() == Some(peers::ALPN)) {
         return tokio::select! {
-            done = front.inbox.serve(stream, peer.as_deref()) => Ok(done?),
+            done = inbox.serve(stream, peer.as_deref()) => Ok(done?),
             () = shutdown.cancelled() => Ok(()),
             () = tokio::time::sleep(valid_for) => Ok(()),
         };
@@ -78,7 +78,7 @@ pub(super) async fn serve(front: Arc<Front>, acceptor: TlsAcceptor, tcp: TcpStre
 
 /// Until there is something to serve.
 fn starting() -> Response<Body> {
-    let why = "the API server is starting: it waits until most members of the store can be reached";
+    let why = "the API server is starting: it waits until the store can be reached";
     let mut rejected = Rejected::new(Reason::ServiceUnavailable, why);
     rejected.details.retry_after_seconds = 1;
     answer::refusal(&rejected)

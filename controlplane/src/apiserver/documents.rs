@@ -13,7 +13,12 @@ const MINOR: &str = "36";
 
 impl Server {
     /// The document at a path; `None` if there is none.
-    pub(super) fn document(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Option<Response<Body>> {
+    pub(super) async fn document(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Option<Response<Body>> {
         let kinds = self.registry.kinds();
         let accept = header_text(headers, header::ACCEPT);
         let form = discovery::form(accept);
@@ -37,7 +42,7 @@ impl Server {
                 return Some(zipped(document, headers));
             }
             ["version"] => return Some(version()),
-            ["healthz" | "livez" | "readyz", ..] => return Some(self.health(&parts, query)),
+            ["healthz" | "livez" | "readyz", ..] => return Some(self.health(&parts, query).await),
             ["metrics"] => return Some(self.metrics()),
             [".well-known", "openid-configuration"] => return Some(self.openid()),
             ["openid", "v1", "jwks"] => {
@@ -48,21 +53,30 @@ impl Server {
         Some(document(&found, headers))
     }
 
-    fn health(&self, parts: &[&str], query: Option<&str>) -> Response<Body> {
-        let checks = ["ping", "store", "registry"];
+    /// A server is ready while its store answers; that it lives does not depend on it.
+    async fn health(&self, parts: &[&str], query: Option<&str>) -> Response<Body> {
+        let is_ready = parts[0] == "livez" || self.registry.is_ready().await;
+        let checks = [("ping", true), ("store", is_ready), ("registry", true)];
         let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
         if let Some(check) = parts.get(1) {
-            let known = checks.contains(check);
-            let (status, text) =
-                if known { (StatusCode::OK, "ok") } else { (StatusCode::NOT_FOUND, "404 page not found\n") };
-            return answer::text(status, text);
+            return match checks.iter().find(|(name, _)| name == check) {
+                Some((_, true)) => answer::text(StatusCode::OK, "ok"),
+                Some((_, false)) => {
+                    answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal server error: not ready\n")
+                }
+                None => answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            };
         }
-        if !verbose {
+        if is_ready && !verbose {
             return answer::text(StatusCode::OK, "ok");
         }
-        let mut text: String = checks.iter().map(|check| format!("[+]{check} ok\n")).collect();
-        let _ = writeln!(text, "{} check passed", parts[0]);
-        answer::text(StatusCode::OK, text)
+        let line = |(name, is_good): &(&str, bool)| match is_good {
+            true => format!("[+]{name} ok\n"),
+            false => format!("[-]{name} failed: it does not answer\n"),
+        };
+        let mut text: String = checks.iter().map(line).collect();
+        let _ = writeln!(text, "{} check {}", parts[0], if is_ready { "passed" } else { "failed" });
+        answer::text(if is_ready { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
     }
 
     fn metrics(&self) -> Response<Body> {

@@ -2,6 +2,7 @@
 
 use super::body::{self, Body};
 use super::{Server, answer};
+use crate::members::Membership;
 use crate::peers;
 use crate::pki::ClusterKeys;
 use crate::registry::{Attributes, Call, User, failed};
@@ -57,7 +58,7 @@ impl Server {
         match (&method, rest) {
             (&Method::GET, "") => {
                 self.may(user, "list", "")?;
-                Ok(self.listed())
+                self.listed()
             }
             (&Method::GET, "/snapshot") => {
                 self.may(user, "get", "snapshot")?;
@@ -66,19 +67,19 @@ impl Server {
             (&Method::POST, "") => self.join(user, request).await,
             (&Method::POST, "/changes") if user.is_in(peers::MEMBERS) => {
                 let change: MemberChange = parsed(request).await?;
-                self.membership.change_here(change).await.map_err(|error| refused(&error))?;
+                self.membership()?.change_here(change).await.map_err(|error| refused(&error))?;
                 Ok(done())
             }
             (&Method::POST, path) if path.ends_with("/promote") => {
                 let id = id(path.trim_start_matches('/').trim_end_matches("/promote"))?;
                 self.may(user, "update", &format!("{id:x}"))?;
-                self.membership.change(MemberChange::Promote(id)).await.map_err(|error| refused(&error))?;
+                self.membership()?.change(MemberChange::Promote(id)).await.map_err(|error| refused(&error))?;
                 Ok(done())
             }
             (&Method::DELETE, path) => {
                 let id = id(path.trim_start_matches('/'))?;
                 self.may(user, "delete", &format!("{id:x}"))?;
-                self.membership.change(MemberChange::Remove(id)).await.map_err(|error| refused(&error))?;
+                self.membership()?.change(MemberChange::Remove(id)).await.map_err(|error| refused(&error))?;
                 Ok(done())
             }
             _ => Err(Rejected::new(Reason::NotFound, format!("{method} {PATH}{rest} is nothing that members do"))),
@@ -90,8 +91,16 @@ impl Server {
         self.registry.check(user, &wanted)
     }
 
-    fn listed(&self) -> Response<Body> {
-        let known = self.membership.known();
+    fn membership(&self) -> Result<&Membership, Rejected> {
+        self.membership.as_ref().map_err(|place| {
+            let why = format!("this server keeps its data in etcd at {place}: members and snapshots are etcd's there");
+            Rejected::new(Reason::MethodNotAllowed, why)
+        })
+    }
+
+    fn listed(&self) -> Result<Response<Body>, Rejected> {
+        let membership = self.membership()?;
+        let known = membership.known();
         let one = |(member, role): &(Member, Role)| {
             json!({
                 "id": format!("{:x}", member.id),
@@ -103,16 +112,16 @@ impl Server {
             })
         };
         let members: Vec<_> = known.members.iter().map(one).collect();
-        let cluster = format!("{:x}", self.membership.cluster_id());
-        json_of(&json!({ "cluster": cluster, "term": known.term, "members": members }))
+        let cluster = format!("{:x}", membership.cluster_id());
+        Ok(json_of(&json!({ "cluster": cluster, "term": known.term, "members": members })))
     }
 
     /// The whole state, and the keys of the cluster: whoever has it is the cluster. The checksum at its end tells whole
     /// ones from those that broke off.
     fn snapshot(&self) -> Result<Response<Body>, Rejected> {
+        let membership = self.membership()?.clone();
         let keys = self.pki.cluster_keys().map_err(Rejected::internal)?;
         let (pieces, body) = mpsc::channel(PIECES_MAX);
-        let membership = self.membership.clone();
         tokio::task::spawn_blocking(move || match membership.save(&keys, Pieces(pieces)) {
             Ok(manifest) => tracing::info!(revision = manifest.revision, keys = manifest.keys, "a snapshot was saved"),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a snapshot was not saved"),
@@ -135,7 +144,8 @@ impl Server {
         if !is_url {
             return Err(Rejected::bad_request(format!("the member's address {url:?} is not https://HOST:PORT")));
         }
-        let known = self.membership.known();
+        let membership = self.membership()?;
+        let known = membership.known();
         if let Some((other, _)) = known.members.iter().find(|(member, _)| member.url == url) {
             let why = format!("{url} is the address of member {:x}; if that is lost, remove it first", other.id);
             return Err(Rejected::new(Reason::AlreadyExists, why));
@@ -149,9 +159,9 @@ impl Server {
         };
         let member = Member { id, name, url };
         tracing::info!(member = format!("{id:x}"), name = member.name, url = member.url, "a member joins");
-        self.membership.change(MemberChange::Add(member)).await.map_err(|error| refused(&error))?;
+        membership.change(MemberChange::Add(member)).await.map_err(|error| refused(&error))?;
         let joined = Joined {
-            cluster: self.membership.cluster_id(),
+            cluster: membership.cluster_id(),
             member: id,
             keys: self.pki.cluster_keys().map_err(Rejected::internal)?,
         };

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 pub(super) const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Encodes `A` and decodes `Q`.
-pub(super) struct Prost<A, Q>(PhantomData<(A, Q)>);
+pub(crate) struct Prost<A, Q>(PhantomData<(A, Q)>);
 
 /// What one call does; it is done once.
 struct Call<F>(Option<F>);
@@ -176,7 +176,7 @@ where
 // === impl Prost ===
 
 impl<A, Q> Prost<A, Q> {
-    pub(super) fn new() -> Prost<A, Q> {
+    pub(crate) fn new() -> Prost<A, Q> {
         Prost(PhantomData)
     }
 }

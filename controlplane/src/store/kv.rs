@@ -340,6 +340,16 @@ impl Txn {
         })
     }
 
+    /// Does it write nothing, whichever way the compares go?
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            Op::Range(_) => true,
+            Op::Txn(txn) => txn.is_read(),
+            Op::Put(_) | Op::Delete(_) => false,
+        })
+    }
+
     /// What is done if the compares hold, or if not.
     #[must_use]
     pub fn branch(&self, succeeds: bool) -> &[Op] {

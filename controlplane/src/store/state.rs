@@ -89,7 +89,7 @@ pub(super) struct Staged<'a, V> {
 }
 
 /// The size and shape rules, which need no state.
-pub(super) fn check(txn: &Txn) -> Result<(), Error> {
+pub(crate) fn check(txn: &Txn) -> Result<(), Error> {
     let bytes = check_size(txn, OPS_MAX, DEPTH_MAX)?;
     if bytes > REQUEST_BYTES_MAX {
         return Err(Error::TooLarge(format!("{bytes} bytes; at most {REQUEST_BYTES_MAX} are allowed")));
@@ -140,7 +140,7 @@ pub(super) fn check_key(key: &[u8]) -> Result<(), Error> {
 }
 
 /// A range may begin before the first key; a single key may not be empty.
-pub(super) fn check_range(keys: &KeyRange) -> Result<(), Error> {
+pub(crate) fn check_range(keys: &KeyRange) -> Result<(), Error> {
     match keys.end {
         Some(_) if keys.start.is_empty() => Ok(()),
         _ => check_key(&keys.start),
@@ -308,8 +308,23 @@ impl<'a, V: Versions> Staged<'a, V> {
     }
 
     /// Which list of each transaction is to be done, the outer one's first: all see what was there before. Refuses
-    /// what cannot be done.
+    /// what cannot be done: because of a put first, then because of a range (as in etcd).
     fn decide(&mut self, txn: &Txn, path: &mut VecDeque<bool>) -> Result<(), Failure> {
+        let mut ops = Vec::new();
+        self.choose(txn, path, &mut ops)?;
+        for op in &ops {
+            if let Op::Put(put) = op {
+                self.check_put(put)?;
+            }
+        }
+        ops.iter().try_for_each(|op| match op {
+            Op::Range(range) => check_revision(self.head, range.revision),
+            Op::Put(_) | Op::Delete(_) | Op::Txn(_) => Ok(()),
+        })
+    }
+
+    /// The lists, and all operations on them.
+    fn choose<'t>(&mut self, txn: &'t Txn, path: &mut VecDeque<bool>, ops: &mut Vec<&'t Op>) -> Result<(), Failure> {
         let mut succeeds = true;
         for compare in &txn.compares {
             succeeds = succeeds && self.holds(compare)?;
@@ -317,10 +332,8 @@ impl<'a, V: Versions> Staged<'a, V> {
         path.push_back(succeeds);
         for op in txn.branch(succeeds) {
             match op {
-                Op::Range(range) => check_revision(self.head, range.revision)?,
-                Op::Put(put) => self.check_put(put)?,
-                Op::Txn(inner) => self.decide(inner, path)?,
-                Op::Delete(_) => {}
+                Op::Txn(inner) => self.choose(inner, path, ops)?,
+                op => ops.push(op),
             }
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! The contract of [`Kv`], run on every implementation.
 
 mod archive;
+mod beside;
 mod contract;
 mod crash;
+mod etcd;
 mod group;
 mod random;
 mod space;
@@ -48,6 +50,13 @@ macro_rules! contract {
                 store.close().await;
             })+
         }
+        mod remote {
+            $(#[tokio::test]
+            async fn $name() {
+                let Some(etcd) = super::etcd::Etcd::start() else { return };
+                super::contract::$name(&etcd.remote("/own").await).await;
+            })+
+        }
     };
 }
 
@@ -66,6 +75,7 @@ contract!(
     watches_from_the_past_and_on,
     watches_of_a_key_skip_the_rest,
     watches_from_a_compacted_revision_end,
+    batches_are_whole_revisions,
     nothing_written_means_no_revision,
     writers_at_once_lose_nothing,
     previous_versions_only_if_asked,

@@ -241,14 +241,66 @@ pub(super) async fn watches_from_a_compacted_revision_end(kv: &impl Kv) {
     for value in ["1", "2", "3"] {
         write(kv, vec![put("a", value)]).await;
     }
-    let mut slow = kv.watch(Watch { keys: everything(), from: 2, previous: false }).await.unwrap();
+    let watch = |from| Watch { keys: everything(), from, previous: false };
+    let gone = Err(Error::Compacted { wanted: 2, oldest: 3 });
+    let mut slow = kv.watch(watch(2)).await.unwrap();
     kv.compact(3).await.unwrap();
-    assert_eq!(next(&mut slow).await, Err(Error::Compacted { wanted: 2, oldest: 3 }));
-    assert!(slow.next().await.is_none());
-    let refused = kv.watch(Watch { keys: everything(), from: 2, previous: false }).await.err();
-    assert_eq!(refused, Some(Error::Compacted { wanted: 2, oldest: 3 }));
-    let mut good = kv.watch(Watch { keys: everything(), from: 3, previous: false }).await.unwrap();
+    // What was on its way already is told.
+    match next(&mut slow).await {
+        Ok(batch) => assert_eq!(show_batch(&batch), "a=1@2 a=2@3 a=3@4"),
+        error => {
+            assert_eq!(error, gone);
+            assert!(slow.next().await.is_none());
+        }
+    }
+    // Said at once, or in place of the first batch.
+    match kv.watch(watch(2)).await {
+        Ok(mut late) => {
+            assert_eq!(next(&mut late).await, gone);
+            assert!(late.next().await.is_none());
+        }
+        Err(error) => assert_eq!(Err(error), gone),
+    }
+    let mut good = kv.watch(watch(3)).await.unwrap();
     assert_eq!(show_batch(&next(&mut good).await.unwrap()), "a=2@3 a=3@4");
+}
+
+pub(super) async fn batches_are_whole_revisions(kv: &impl Kv) {
+    const REVISIONS: u64 = 1200;
+    let mut live = kv.watch(Watch { keys: everything(), from: 2, previous: true }).await.unwrap();
+    let large = "x".repeat(20_000);
+    for revision in 0..REVISIONS {
+        // Together, more than one answer of etcd holds; and some revisions are large by themselves.
+        let ops = match revision % 100 {
+            0 => (0..60).map(|key| put(&format!("k{key}"), &large)).collect(),
+            _ => vec![put("k1", "1"), put("k2", "1"), put("k3", "1")],
+        };
+        write(kv, ops).await;
+    }
+    let past = kv.watch(Watch { keys: everything(), from: 2, previous: true }).await.unwrap();
+    let mut key = kv.watch(Watch { keys: KeyRange::key("k2"), from: 2, previous: false }).await.unwrap();
+    let last = REVISIONS + 1;
+    for changes in [&mut live, &mut { past }] {
+        let mut told = 1;
+        while told < last {
+            let batch = next(changes).await.unwrap();
+            let mut counts = std::collections::BTreeMap::new();
+            for change in &batch.changes {
+                *counts.entry(change.kv.mod_revision).or_insert(0) += 1;
+            }
+            let whole = |revision: u64| (revision, if (revision - 2).is_multiple_of(100) { 60 } else { 3 });
+            assert_eq!(
+                counts.into_iter().collect::<Vec<_>>(),
+                (told + 1..=batch.revision).map(whole).collect::<Vec<_>>()
+            );
+            told = batch.revision;
+        }
+    }
+    let mut told = Vec::new();
+    while told.len() < 1200 {
+        told.extend(next(&mut key).await.unwrap().changes.into_iter().map(|change| change.kv.mod_revision));
+    }
+    assert_eq!(told, (2..=last).collect::<Vec<_>>());
 }
 
 pub(super) async fn nothing_written_means_no_revision(kv: &impl Kv) {

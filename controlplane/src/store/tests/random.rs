@@ -12,7 +12,7 @@ use crate::store::kv::{Compare, Compared, Comparison, Delete, KeyRange, Kv, Leas
 use crate::store::memory::Memory;
 
 #[derive(Debug, Clone)]
-enum Act {
+pub(super) enum Act {
     Txn(Txn),
     Read(Range),
     Compact(u64),
@@ -80,7 +80,7 @@ fn compare() -> impl Strategy<Value = Compare> {
     (keys(), what, is).prop_map(|(keys, what, is)| Compare { keys, what, is })
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     let txn = (proptest::collection::vec(compare(), 0..2), ops(), ops());
     prop_oneof![
         10 => txn.prop_map(|(compares, success, failure)| Act::Txn(Txn { compares, success, failure })),
