@@ -11,6 +11,7 @@ mod lease;
 mod listen;
 mod maintenance;
 mod refusal;
+mod snapshot;
 mod watch;
 pub mod wire;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body::Body as HttpBody;
+use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -28,7 +30,7 @@ use tonic::body::Body;
 use crate::store::Store;
 use crate::store::group::Members;
 use crate::store::kv::Error;
-use call::{streaming, unary};
+use call::{answers, streaming, unary};
 use wire::ResponseHeader;
 
 /// How long a change of the leader may take until whoever asked for it is told that it did not come.
@@ -42,6 +44,8 @@ pub(crate) struct Face {
     /// Where clients reach this member.
     url: String,
     progress_every: Duration,
+    /// A place for each snapshot that is under way.
+    snapshots: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -52,7 +56,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl Face {
     pub(crate) fn new(store: Store, url: String, stop: CancellationToken) -> Face {
         let members = store.members();
-        Face { store, members, url, progress_every: watch::PROGRESS_EVERY, stop }
+        let snapshots = Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX));
+        Face { store, members, url, progress_every: watch::PROGRESS_EVERY, snapshots, stop }
     }
 
     fn header(&self, revision: u64) -> Option<ResponseHeader> {
@@ -141,7 +146,7 @@ impl Face {
             "Hash" => unary(request, |asked| maintenance::hash(self, asked)).await,
             "HashKV" => unary(request, |asked| maintenance::hash_kv(self, asked)).await,
             "MoveLeader" => unary(request, |asked| maintenance::move_leader(self, asked)).await,
-            "Snapshot" => unary(request, |asked| maintenance::snapshot(self, asked)).await,
+            "Snapshot" => answers(request, |asked| snapshot::snapshot(self, asked)).await,
             "Downgrade" => unary(request, |asked| maintenance::downgrade(self, asked)).await,
             _ => unknown(),
         }

@@ -11,6 +11,7 @@ pub mod members;
 pub mod etcd;
 pub mod pki;
 mod listener;
+mod pieces;
 pub mod apiserver;
 pub mod controllers;
 pub mod scheduler;

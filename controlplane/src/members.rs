@@ -127,9 +127,9 @@ impl Membership {
     /// A snapshot of the state with the cluster's keys beside it. Blocks.
     ///
     /// # Errors
-    /// As of [`Store::save`].
+    /// As of [`Store::take_snapshot`] and of [`archive::Taken::write`].
     pub fn save(&self, keys: &ClusterKeys, out: impl std::io::Write) -> Result<Manifest, archive::Error> {
-        self.store.save(&BTreeMap::from([(KEYS.to_owned(), keys.to_json())]), out)
+        self.store.take_snapshot(&BTreeMap::from([(KEYS.to_owned(), keys.to_json())]))?.write(out)
     }
 
     /// Has another voter lead, if this member does. Whoever stops does it, so that nobody waits for an election.

@@ -233,16 +233,13 @@ impl Store {
         }
     }
 
-    /// Writes a snapshot of all data, with some small files beside them, to where [`archive::restore`] reads it. Blocks.
+    /// Takes a snapshot of all data, with some small files beside them, to be written to where [`archive::restore`]
+    /// reads it. Blocks.
     ///
     /// # Errors
-    /// The data, or what is written to, cannot be used.
-    pub fn save(
-        &self,
-        beside: &BTreeMap<String, Vec<u8>>,
-        out: impl std::io::Write,
-    ) -> Result<archive::Manifest, archive::Error> {
-        archive::save(&self.0.disk, self.0.cluster, beside, out)
+    /// The data cannot be used.
+    pub fn take_snapshot(&self, beside: &BTreeMap<String, Vec<u8>>) -> Result<archive::Taken, archive::Error> {
+        archive::take(&self.0.disk, self.0.cluster, beside)
     }
 
     /// The members, as far as this one knows, and every change of them.

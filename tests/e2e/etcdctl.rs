@@ -1,7 +1,7 @@
 //! etcd's API with the stock client: what etcdctl says of our store is what it says of a real etcd, beside it in the
 //! same test.
 
-use crate::process::{LIMIT, Server, coracle, eventually, free_port, text};
+use crate::process::{LIMIT, Process, Server, coracle, eventually, free_port, text};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -379,6 +379,38 @@ fn the_member_is_shown_and_looked_after() {
     assert_eq!(etcd.ok(&["endpoint", "hashkv"]), hash, "it changes nothing that can be read");
     let refused = etcd.run(&["member", "add", "other", "--peer-urls=http://127.0.0.1:1"], "");
     assert!(!refused.succeeded && refused.error.contains("coracle member"), "{refused:?}");
+}
+
+#[test]
+fn what_etcdctl_saves_is_restored() {
+    let etcd = Etcd::ours();
+    etcd.ok(&["put", "t/kept", "1"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("utf-8").to_owned();
+    let (file, to) = (path("snapshot"), path("restored"));
+    let saved = etcd.ok(&["snapshot", "save", &file]);
+    assert!(saved.contains(&format!("Snapshot saved at {file}")), "{saved}");
+    etcd.ok(&["put", "t/lost", "1"]);
+    // It reads etcd's own files alone.
+    let status = etcd.run(&["snapshot", "status", &file], "");
+    assert!(!status.succeeded && status.error.contains("invalid database"), "{status:?}");
+    let run = |arguments: &[&str]| {
+        let output = coracle().args(arguments).output().expect("it starts");
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (succeeded, out, error) = run(&["snapshot", "status", &file]);
+    assert!(succeeded && out.starts_with("CLUSTER"), "{out}{error}");
+    let (succeeded, out, error) = run(&["snapshot", "restore", &file, "--data-dir", &to]);
+    // The keys are for members and administrators, and not for whoever reaches this port.
+    assert!(succeeded && error.contains("holds no keys"), "{out}{error}");
+    assert!(!fs::exists(path("restored/pki")).expect("a folder"));
+    let port = free_port("127.0.0.1");
+    let (api, listen) = (format!("127.0.0.1:{}", free_port("127.0.0.1")), format!("127.0.0.1:{port}"));
+    let mut arguments = vec!["server", "--listen", &api, "--etcd-listen", &listen, "--etcd-insecure"];
+    arguments.extend(QUIET);
+    let _restored = Process::start(to.as_ref(), &arguments);
+    let again = Etcd { access: vec![format!("--endpoints=http://{listen}")], ..etcd };
+    assert_eq!(again.ok(&["get", "--prefix", "t/"]), "t/kept\n1\n");
 }
 
 #[test]

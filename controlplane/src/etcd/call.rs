@@ -9,7 +9,7 @@ use http_body::Body as HttpBody;
 use prost::Message;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
-use tonic::server::{Grpc, StreamingService, UnaryService};
+use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 
 /// What a request may weigh: etcd's limit, and half a mebibyte for what surrounds keys and values.
@@ -36,6 +36,21 @@ where
     Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX).unary(Call(Some(act)), request).await
 }
 
+/// A question, and a stream of answers.
+pub(super) async fn answers<Q, A, F, T, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+where
+    Q: Message + Default + 'static,
+    A: Message + 'static,
+    F: FnOnce(Q) -> T,
+    T: Future<Output = Result<S, Status>>,
+    S: Stream<Item = Result<A, Status>> + Send + 'static,
+    B: HttpBody + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
+    let mut grpc = Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    grpc.server_streaming(Call(Some(act)), request).await
+}
+
 /// Questions and answers in streams that live as long as either side wants.
 pub(super) async fn streaming<Q, A, F, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
 where
@@ -59,6 +74,22 @@ where
 {
     type Response = A;
     type Future = MapOk<T, fn(A) -> Response<A>>;
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let act = self.0.take().expect("a call is made once");
+        act(request.into_inner()).map_ok(Response::new)
+    }
+}
+
+impl<Q, A, F, T, S> ServerStreamingService<Q> for Call<F>
+where
+    F: FnOnce(Q) -> T,
+    T: Future<Output = Result<S, Status>>,
+    S: Stream<Item = Result<A, Status>>,
+{
+    type Response = A;
+    type ResponseStream = S;
+    type Future = MapOk<T, fn(S) -> Response<S>>;
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let act = self.0.take().expect("a call is made once");

@@ -101,10 +101,6 @@ pub(super) async fn move_leader(face: Arc<Face>, request: MoveLeaderRequest) -> 
     Ok(Done { header: face.header(face.store.revision()) })
 }
 
-pub(super) async fn snapshot(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
-    Err(refusal::not_served("a snapshot is made with `coracle snapshot save`; etcd's file format is not written"))
-}
-
 pub(super) async fn downgrade(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
     Err(refusal::not_served("there is no older version to go back to"))
 }

@@ -40,6 +40,10 @@ pub(super) fn bad_transferee() -> Status {
     Status::failed_precondition("etcdserver: bad leader transferee")
 }
 
+pub(super) fn too_many_snapshots() -> Status {
+    Status::resource_exhausted("etcdserver: too many snapshots are under way")
+}
+
 pub(super) fn stopped() -> Status {
     Status::unavailable("etcdserver: server stopped")
 }

@@ -1,6 +1,7 @@
 //! etcd's API as a client sees it, without a socket: what is answered, and in which words it is refused.
 
 mod calls;
+mod snapshots;
 mod watches;
 
 use std::future::Future;

@@ -509,6 +509,17 @@ pub struct HashResponse {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub struct SnapshotResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// After this piece, without the checksum.
+    #[prost(uint64, tag = "2")]
+    pub remaining_bytes: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub blob: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub struct MoveLeaderRequest {
     #[prost(uint64, tag = "1")]
     pub target_id: u64,
