@@ -1,13 +1,13 @@
 //! The control plane, wired: store, registry, API server, controllers, scheduler.
 
 use crate::args::{Control, Data, Part};
+use crate::etcd;
 use crate::folder;
 use crate::member::{self, Credentials};
 use anyhow::{Context, Result, bail};
 use client::{Clock, Handle};
 use controlplane::apiserver::members::Joining;
 use controlplane::apiserver::{self, Authentication, Links};
-use controlplane::etcd;
 use controlplane::images::Images;
 use controlplane::members::Membership;
 use controlplane::peers::{self, Inbox, Outbox};
@@ -84,6 +84,7 @@ impl ControlPlane {
         let address = listener.local_addr()?;
         let advertise =
             SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
+        let etcd = etcd::Port::bind(args).await?;
         let own = Joining { name: crate::host::host_name(), url: format!("https://{advertise}") };
         let outbox = Outbox::new(own.url.clone());
         let store = open_store(&folder, join, &own, &outbox).await?;
@@ -94,8 +95,13 @@ impl ControlPlane {
         let membership = Membership::new(store.clone(), credentials.dial());
         let images = Images::open(folder.join("images"))?;
         let (mut tasks, mut peering) = (JoinSet::new(), JoinSet::new());
+        let client_urls = etcd.iter().map(|port| port.url.clone()).collect();
+        if let Some(port) = etcd {
+            let stop = stop.clone();
+            tasks.spawn(port.serve(store.clone(), membership.clone(), &pki, &folder, clock.clone(), stop)?);
+        }
         peering.spawn(outbox.clone().run(store.clone(), credentials.tls.clone()));
-        peering.spawn(membership.clone().announce(own.name, own.url));
+        peering.spawn(membership.clone().announce(own.name, own.url, client_urls));
         peering.spawn(membership.clone().promote_learners());
         tasks.spawn(leave(membership.clone(), stop.clone()));
         let (opened, registry) = oneshot::channel();
@@ -110,56 +116,9 @@ impl ControlPlane {
         let kubeconfig = folder.join("admin.kubeconfig");
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
         let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, store, membership, tasks, peering };
-        if let Some(listen) = args.etcd_listen {
-            control.serve_etcd(listen, args.etcd_insecure, &clock, stop).await?;
-        }
         control.run_components(args, &clock, stop);
         control.run_chores(images, credentials, clock, stop.clone());
         Ok(control)
-    }
-
-    /// Serves etcd's API; whoever uses it sees and changes everything, so it asks for an administrator's certificate.
-    async fn serve_etcd(
-        &mut self,
-        listen: SocketAddr,
-        is_insecure: bool,
-        clock: &Clock,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        if is_insecure && !listen.ip().is_loopback() {
-            bail!("--etcd-insecure would open the whole store to everybody who reaches {listen}: choose 127.0.0.1");
-        }
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen}: choose another address with --etcd-listen"))?;
-        let security = match is_insecure {
-            true => etcd::Security::None,
-            false => {
-                self.write_etcd_client()?;
-                etcd::Security::Tls(self.pki.server_tls(None, &[b"h2"])?)
-            }
-        };
-        let address = listener.local_addr()?;
-        let reached = SocketAddr::new(own_address(address.ip()), address.port());
-        let url = format!("{}://{reached}", if is_insecure { "http" } else { "https" });
-        let config = etcd::Config { listener, url, security, clock: clock.clone() };
-        let (store, stop) = (self.store.clone(), stop.clone());
-        self.tasks.spawn(async move { etcd::serve(config, store, stop).await.context("the etcd API failed") });
-        Ok(())
-    }
-
-    /// What etcdctl takes as `--cacert`, `--cert` and `--key`.
-    fn write_etcd_client(&self) -> Result<()> {
-        let pair = self.pki.client_certificate("etcd-client", Some(registry::MASTERS))?;
-        let files = [
-            ("etcd-ca.crt", self.pki.ca_pem()),
-            ("etcd-client.crt", &pair.certificate_pem),
-            ("etcd-client.key", &pair.key_pem),
-        ];
-        for (name, text) in files {
-            folder::write_private(&self.folder.join(name), text.as_bytes())?;
-        }
-        Ok(())
     }
 
     /// Controllers and scheduler, at the member that leads: two that act on the same objects would undo each other's

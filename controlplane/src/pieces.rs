@@ -31,12 +31,8 @@ impl Write for Pieces {
         let sent = self.to.send_timeout(Bytes::copy_from_slice(bytes), self.stalled_max);
         match Handle::current().block_on(sent) {
             Ok(()) => Ok(bytes.len()),
-            Err(SendTimeoutError::Timeout(_)) => {
-                Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing"))
-            }
-            Err(SendTimeoutError::Closed(_)) => {
-                Err(io::Error::new(ErrorKind::BrokenPipe, "the client is gone"))
-            }
+            Err(SendTimeoutError::Timeout(_)) => Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")),
+            Err(SendTimeoutError::Closed(_)) => Err(io::Error::new(ErrorKind::BrokenPipe, "the client is gone")),
         }
     }
 
@@ -53,7 +49,8 @@ mod tests {
     async fn written(leaves: bool) -> io::Result<()> {
         let (mut pieces, mut taken) = channel();
         pieces.stalled_max = Duration::from_millis(50);
-        let writing = tokio::task::spawn_blocking(move || (0..=PIECES_MAX + 1).try_for_each(|_| pieces.write_all(b"a")));
+        let writing =
+            tokio::task::spawn_blocking(move || (0..=PIECES_MAX + 1).try_for_each(|_| pieces.write_all(b"a")));
         assert_eq!(taken.recv().await.as_deref(), Some(b"a".as_slice()));
         let kept = (!leaves).then_some(taken);
         let written = writing.await.unwrap();

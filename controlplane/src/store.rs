@@ -46,12 +46,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use command::Command;
 use disk::Disk;
 use driver::{Driver, Setup};
 use flaw::Planted;
-use group::{Carrier, Letter, MemberChange, Members, SnapshotData};
+use group::{Carrier, Letter, MemberChange, Members, Question, SnapshotData};
 use history::History;
 use kv::{Changes, Error, Granted, Lease, Op, Range, Ranged, Txn, TxnDone, Watch};
 use member::{Ask, Member};
@@ -62,6 +63,10 @@ use view::View;
 
 /// Writes and linearizable reads that wait for the disk or for a quorum; more callers wait before the queue.
 const QUEUE_MAX: usize = 4096;
+
+/// How long the leader is asked, and looked for; etcd's limit for a request.
+const LEADER_LIMIT: Duration = Duration::from_secs(5);
+const LEADER_RETRY: Duration = Duration::from_millis(100);
 
 /// What a store is opened with.
 #[derive(Clone)]
@@ -131,6 +136,8 @@ struct Shared {
     /// Nobody else takes part, so whatever was acknowledged is applied here.
     is_sole: Arc<AtomicBool>,
     members: watch::Sender<Members>,
+    swept: watch::Receiver<u64>,
+    carrier: Arc<dyn Carrier>,
     cluster: u64,
     member: u64,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -166,6 +173,10 @@ impl Carrier for Alone {
     fn send(&self, letter: Letter) {
         tracing::error!(to = letter.to, "a message for another member, and there is no way to any");
     }
+
+    fn ask(&self, to: u64, _: Question) -> BoxFuture<'static, Result<u64, Error>> {
+        std::future::ready(Err(Error::Unavailable(format!("there is no way to member {to:x}")))).boxed()
+    }
 }
 
 // === impl Store ===
@@ -195,10 +206,13 @@ impl Store {
             events: queue,
             window: config.window,
             is_sole: Arc::clone(&is_sole),
-            carrier: config.carrier,
+            carrier: Arc::clone(&config.carrier),
             space,
             members: members.clone(),
+            is_to_sweep: false,
+            swept: watch::Sender::new(0),
         };
+        let swept = task.swept.subscribe();
         task.start().map_err(|fatal| database(fatal.0))?;
         let lock = opened.lock;
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
@@ -216,7 +230,20 @@ impl Store {
         let thread = thread.map_err(|error| database(error.to_string()))?;
         let thread = Mutex::new(Some(thread));
         let queue = Arc::new(Semaphore::new(QUEUE_MAX));
-        Ok(Store(Arc::new(Shared { events, queue, disk, history, is_sole, members, cluster, member, thread })))
+        let carrier = config.carrier;
+        Ok(Store(Arc::new(Shared {
+            events,
+            queue,
+            disk,
+            history,
+            is_sole,
+            members,
+            swept,
+            carrier,
+            cluster,
+            member,
+            thread,
+        })))
     }
 
     /// Finishes what was begun, ends the watches and lets go of the folder. What comes later is refused.
@@ -251,8 +278,8 @@ impl Store {
     /// Changes who takes part; done when the group has settled it. Only the leader can begin that.
     ///
     /// # Errors
-    /// Unavailable: another change is under way, this member does not lead, or a learner has not caught up. Unknown: it
-    /// was proposed, and the group has not settled it in time.
+    /// Unavailable: another change is under way, or this member does not lead. Not ready: a learner has not caught up,
+    /// or too few would be left. Unknown: it was proposed, and the group has not settled it in time.
     pub async fn change_members(&self, change: MemberChange) -> Result<(), Error> {
         let ask = |ticket| Event::Change { change, ticket };
         self.0.propose(ask).await.map(drop)
@@ -294,9 +321,25 @@ impl Store {
         self.0.tell(Event::SnapshotSent { to, is_sent });
     }
 
+    /// What another member asks. Unavailable: this one does not lead.
+    ///
+    /// # Errors
+    /// As of [`Leases::keep_alive`].
+    pub async fn answer(&self, question: Question) -> Result<u64, Error> {
+        self.0.ask(question.into()).await
+    }
+
     /// A member could not be reached.
     pub fn unreachable(&self, to: u64) {
         self.0.tell(Event::Unreachable { to });
+    }
+
+    /// Waits until all that anyone was told is applied here.
+    ///
+    /// # Errors
+    /// Unavailable: most of the members cannot be reached.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        self.0.catch_up().await
     }
 
     /// How this member is.
@@ -329,6 +372,16 @@ impl Store {
             })
         };
         self.0.blocking(read).await
+    }
+
+    /// Waits until this member has removed what was compacted up to a revision.
+    ///
+    /// # Errors
+    /// Unavailable: it is closing.
+    pub async fn swept(&self, revision: u64) -> Result<(), Error> {
+        let mut swept = self.0.swept.clone();
+        self.0.tell(Event::Sweep);
+        swept.wait_for(|swept| *swept >= revision).await.map(drop).map_err(|_| closing())
     }
 
     /// Gives back to the file system what deleted and replaced versions still take.
@@ -406,12 +459,16 @@ impl Leases for Store {
     }
 
     fn keep_alive(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>> {
-        self.0.ask(Ask::Renew(id)).boxed()
+        self.0.of_leader(Question::Renew(id)).boxed()
     }
 
     fn lease(&self, id: i64, keys: bool) -> BoxFuture<'_, Result<Lease, Error>> {
         async move {
-            let left = self.0.ask(Ask::Left(id)).await?;
+            let left = self.0.of_leader(Question::Left(id)).await?;
+            if !self.0.leads() {
+                // What is attached to it is here as well, as soon as this member is up to date.
+                self.0.catch_up().await?;
+            }
             let read = move |disk: &Disk| {
                 disk.snapshot(|view, _| {
                     let granted = view.lease(id)?.ok_or(Error::NoLease(id))?;
@@ -480,6 +537,32 @@ impl Shared {
             return Ok(());
         }
         self.ask(Ask::Point).await.map(drop)
+    }
+
+    fn leads(&self) -> bool {
+        self.members.borrow().leader == Some(self.member)
+    }
+
+    /// Asks whoever leads; while nobody does, or does not answer, until it takes too long.
+    async fn of_leader(&self, question: Question) -> Result<u64, Error> {
+        let until = Instant::now() + LEADER_LIMIT;
+        let mut members = self.members.subscribe();
+        loop {
+            let known = timeout_at(until, members.wait_for(|known| known.leader.is_some())).await;
+            let leader = known.ok().and_then(|known| known.ok()?.leader);
+            let leader = leader.ok_or_else(|| Error::Unavailable("there is no leader".into()))?;
+            let answer = match leader == self.member {
+                true => self.ask(question.into()).await,
+                false => self.carrier.ask(leader, question).await,
+            };
+            match answer {
+                Err(Error::Unavailable(_)) if Instant::now() < until => {
+                    // Another one may lead already.
+                    let _ = timeout(LEADER_RETRY, members.changed()).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Asks the member when it is sure to be up to date.

@@ -90,6 +90,7 @@ impl Server {
                 "id": format!("{:x}", member.id),
                 "name": member.name,
                 "url": member.url,
+                "clientURLs": member.client_urls,
                 "role": match role { Role::Learner => "learner", Role::Voter => "voter" },
                 "leader": known.leader == Some(member.id),
                 "alarm": known.alarms.contains(&member.id).then_some("NOSPACE"),
@@ -140,7 +141,7 @@ impl Server {
                 break id;
             }
         };
-        let member = Member { id, name, url };
+        let member = Member { id, name, url, ..Member::default() };
         tracing::info!(member = format!("{id:x}"), name = member.name, url = member.url, "a member joins");
         self.membership.change(MemberChange::Add(member)).await.map_err(|error| refused(&error))?;
         let joined = Joined {

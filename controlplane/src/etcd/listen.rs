@@ -20,6 +20,7 @@ use tonic::body::Body;
 use super::authority::Tolerant;
 use super::{BoxError, Face};
 use crate::listener;
+use crate::members::Membership;
 use crate::pki::certificate::Subject;
 use crate::store::Store;
 
@@ -40,8 +41,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub struct Config {
     /// Bound already: its address may have been chosen by the system.
     pub listener: TcpListener,
-    /// Where clients reach this member.
-    pub url: String,
+    pub membership: Membership,
     pub security: Security,
     pub clock: Clock,
 }
@@ -59,7 +59,7 @@ pub enum Security {
 /// # Errors
 /// The address is not a loopback one, and would be served without security.
 pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Result<(), std::io::Error> {
-    let Config { listener, url, security, clock } = config;
+    let Config { listener, membership, security, clock } = config;
     let address = listener.local_addr()?;
     let acceptor = match security {
         Security::Tls(tls) => {
@@ -73,7 +73,7 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
         }
     };
-    let face = Arc::new(Face::new(store, url, stop.clone()));
+    let face = Arc::new(Face::new(store, membership, stop.clone()));
     let connect = |tcp| connect(Arc::clone(&face), acceptor.clone(), clock.clone(), tcp);
     listener::serve(listener, "etcd", CONNECTIONS_MAX, stop, connect).await;
     Ok(())

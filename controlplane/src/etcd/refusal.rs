@@ -48,6 +48,47 @@ pub(super) fn stopped() -> Status {
     Status::unavailable("etcdserver: server stopped")
 }
 
+pub(super) fn member_not_found() -> Status {
+    Status::not_found("etcdserver: member not found")
+}
+
+pub(super) fn bad_member_urls() -> Status {
+    Status::invalid_argument("etcdserver: given member URLs are invalid")
+}
+
+/// etcd takes several, and some without TLS.
+pub(super) fn one_member_url() -> Status {
+    Status::invalid_argument("etcdserver: given member URLs are invalid: a member has one, https://HOST:PORT")
+}
+
+pub(super) fn peer_url_exists() -> Status {
+    Status::failed_precondition("etcdserver: Peer URLs already exists")
+}
+
+pub(super) fn not_a_learner() -> Status {
+    Status::failed_precondition("etcdserver: can only promote a learner member")
+}
+
+pub(super) fn learner_not_ready() -> Status {
+    Status::failed_precondition("etcdserver: can only promote a learner member which is in sync with leader")
+}
+
+pub(super) fn not_enough_started() -> Status {
+    Status::failed_precondition("etcdserver: re-configuration failed due to not enough started members")
+}
+
+pub(super) fn unhealthy() -> Status {
+    Status::unavailable("etcdserver: unhealthy cluster")
+}
+
+pub(super) fn unknown_service(service: &str) -> Status {
+    Status::unimplemented(format!("unknown service {service}"))
+}
+
+pub(super) fn unknown_method(service: &str, method: &str) -> Status {
+    Status::unimplemented(format!("unknown method {method} for service {service}"))
+}
+
 pub(super) fn auth_not_enabled() -> Status {
     Status::failed_precondition("etcdserver: authentication is not enabled")
 }
@@ -72,6 +113,7 @@ pub(super) fn of(error: Error) -> Status {
         Error::Invalid(why) => Status::invalid_argument(format!("etcdserver: {why}")),
         Error::NoSpace => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
         Error::Unavailable(why) => Status::unavailable(format!("etcdserver: {why}")),
+        Error::NotReady(_) => unhealthy(),
         // Clients know this one as a write that may have been done.
         Error::Unknown(_) => Status::unavailable("etcdserver: request timed out"),
     }

@@ -424,7 +424,37 @@ pub struct Member {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct MemberListResponse {
+pub struct MemberAddRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub peer_urls: Vec<String>,
+    #[prost(bool, tag = "2")]
+    pub is_learner: bool,
+}
+
+/// Of a removal and of a promotion.
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberUpdateRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub peer_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberListRequest {
+    #[prost(bool, tag = "1")]
+    pub linearizable: bool,
+}
+
+/// Of a list, and of every change but an addition.
+#[derive(Clone, PartialEq, Message)]
+pub struct MembersResponse {
     #[prost(message, optional, tag = "1")]
     pub header: Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
