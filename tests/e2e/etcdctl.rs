@@ -2,6 +2,7 @@
 //! same test.
 
 use crate::process::{LIMIT, Process, Server, coracle, eventually, free_port, text};
+use crate::wire::Identity;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -464,6 +465,14 @@ fn only_an_administrator_gets_in() {
     let other = [format!("--cert={}", file("pki/serving.crt")), format!("--key={}", file("pki/serving.key"))];
     let (succeeded, said) = ask(&[vec![endpoint, ca], other.to_vec()].concat());
     assert!(!succeeded, "{said}");
+    // Of another authority, which has the same name.
+    let (chain, key) = Identity::foreign_pem("here", "system:masters");
+    for (name, pem) in [("foreign.crt", chain), ("foreign.key", key)] {
+        fs::write(file(name), pem).expect("written");
+    }
+    let foreign = [format!("--cert={}", file("foreign.crt")), format!("--key={}", file("foreign.key"))];
+    let (succeeded, said) = ask(&[administrator[..2].to_vec(), foreign.to_vec()].concat());
+    assert!(!succeeded && !said.contains("permission denied"), "it is refused before it can ask: {said}");
     let (succeeded, said) = ask(&[format!("--endpoints=http://{listen}")]);
     assert!(!succeeded, "{said}");
     let mode = fs::metadata(file("etcd-client.key")).expect("it is there").permissions().mode();

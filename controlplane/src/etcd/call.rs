@@ -12,6 +12,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
 use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 
+use super::refusal;
+
 /// What a request may weigh: etcd's limit, and half a mebibyte for what surrounds keys and values.
 pub(super) const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -33,7 +35,12 @@ where
     B: HttpBody + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
-    Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX).unary(Call(Some(act)), request).await
+    let mut grpc = Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let response = grpc.unary(Call(Some(act)), request).await;
+    match Status::from_header_map(response.headers()) {
+        Some(status) => refusal::oversized(status).into_http(),
+        None => response,
+    }
 }
 
 /// A question, and a stream of answers.

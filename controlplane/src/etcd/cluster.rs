@@ -65,9 +65,9 @@ pub(super) async fn promote(face: Arc<Face>, request: MemberRequest) -> Result<M
 
 /// Where the other members reach one. At its next start, that one tells its address anew.
 pub(super) async fn update(face: Arc<Face>, request: MemberUpdateRequest) -> Result<MembersResponse, Status> {
-    check_urls(&request.peer_urls)?;
     let known = settled(&face).await?;
     role(&known, request.id)?;
+    check_urls(&request.peer_urls)?;
     let [url] = request.peer_urls.as_slice() else { return Err(refusal::one_member_url()) };
     if !url.starts_with("https://") {
         return Err(refusal::one_member_url());

@@ -215,7 +215,7 @@ fn store_op(op: &RequestOp, ops_max: usize) -> Result<Op, Status> {
         Some(Request::Put(request)) => store_put(request.clone()),
         Some(Request::DeleteRange(request)) => store_delete(request.clone()),
         Some(Request::Txn(request)) => store_txn(request, ops_max).map(Op::Txn),
-        None => Err(refusal::empty_key()),
+        None => Err(refusal::key_not_found()),
     }
 }
 

@@ -34,6 +34,8 @@ const STREAMS_MAX: u32 = 10_000;
 const RESETS_PENDING_MAX: usize = 100;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Who may not ask is told so, and does not hold a place for longer.
+const REFUSED_MAX: Duration = Duration::from_secs(10);
 /// A client that is gone without a word is noticed after two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -87,7 +89,9 @@ async fn connect(face: Arc<Face>, acceptor: Option<TlsAcceptor>, clock: Clock, t
     let certificates = stream.get_ref().1.peer_certificates();
     let subject = certificates.and_then(|chain| chain.first()).and_then(Subject::of);
     let valid_for = subject.as_ref().map_or(Duration::MAX, |subject| subject.valid_for(clock.now()));
-    converse(face, stream, refused(subject.as_ref()), valid_for).await
+    let refused = refused(subject.as_ref());
+    let valid_for = if refused.is_some() { valid_for.min(REFUSED_MAX) } else { valid_for };
+    converse(face, stream, refused, valid_for).await
 }
 
 /// Why a client may not use the store, if so.

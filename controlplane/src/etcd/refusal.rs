@@ -1,11 +1,17 @@
 //! etcd's errors, with its gRPC codes and its words: clients compare both.
 
-use tonic::Status;
+use tonic::{Code, Status};
 
+use super::call::MESSAGE_BYTES_MAX;
 use crate::store::kv::Error;
 
 pub(super) fn empty_key() -> Status {
     Status::invalid_argument("etcdserver: key is not provided")
+}
+
+/// Also what etcd says of an operation that is none.
+pub(super) fn key_not_found() -> Status {
+    Status::invalid_argument("etcdserver: key not found")
 }
 
 pub(super) fn value_provided() -> Status {
@@ -81,6 +87,14 @@ pub(super) fn unhealthy() -> Status {
     Status::unavailable("etcdserver: unhealthy cluster")
 }
 
+/// A request over the limit, of which the library says something else than etcd's does.
+pub(super) fn oversized(status: Status) -> Status {
+    if status.code() == Code::OutOfRange && status.message().starts_with("Error, decoded message length too large") {
+        return Status::resource_exhausted(format!("grpc: received message larger than max ({MESSAGE_BYTES_MAX})"));
+    }
+    status
+}
+
 pub(super) fn unknown_service(service: &str) -> Status {
     Status::unimplemented(format!("unknown service {service}"))
 }
@@ -107,7 +121,7 @@ pub(super) fn of(error: Error) -> Status {
         Error::Future { .. } => Status::out_of_range("etcdserver: mvcc: required revision is a future revision"),
         Error::TooLarge(_) => Status::invalid_argument("etcdserver: request is too large"),
         Error::Twice => Status::invalid_argument("etcdserver: duplicate key given in txn request"),
-        Error::NoKey(_) => Status::invalid_argument("etcdserver: key not found"),
+        Error::NoKey(_) => key_not_found(),
         Error::NoLease(_) => Status::not_found("etcdserver: requested lease not found"),
         Error::LeaseExists(_) => Status::failed_precondition("etcdserver: lease already exists"),
         Error::Invalid(why) => Status::invalid_argument(format!("etcdserver: {why}")),

@@ -3,6 +3,7 @@
 mod calls;
 mod members;
 mod snapshots;
+mod strange;
 mod watches;
 
 use std::future::Future;

@@ -98,7 +98,7 @@ impl Session {
                     Ok(Some(request)) => self.take(request).await,
                     // The client has nothing more to say: the stream ends, and its watches with it.
                     Ok(None) => return None,
-                    Err(status) => Err(status),
+                    Err(status) => Err(refusal::oversized(status)),
                 },
                 Some((id, changes)) = self.changes.next(), if !self.changes.is_empty() => self.deliver(id, changes),
                 () = sleep_until(self.progress_at) => {

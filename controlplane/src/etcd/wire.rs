@@ -533,9 +533,11 @@ pub struct HashResponse {
     pub header: Option<ResponseHeader>,
     #[prost(uint32, tag = "2")]
     pub hash: u32,
-    /// Of a hash of keys alone.
+    /// This and what follows: of a hash of keys alone.
     #[prost(int64, tag = "3")]
     pub compact_revision: i64,
+    #[prost(int64, tag = "4")]
+    pub hash_revision: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

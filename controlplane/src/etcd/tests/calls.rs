@@ -172,7 +172,7 @@ async fn transactions() {
     let nameless = TxnRequest { success: vec![put_op("", "1")], ..TxnRequest::default() };
     is_refused(txn(nameless).await, invalid, "etcdserver: key is not provided");
     let empty = TxnRequest { success: vec![RequestOp { request: None }], ..TxnRequest::default() };
-    is_refused(txn(empty).await, invalid, "etcdserver: key is not provided");
+    is_refused(txn(empty).await, invalid, "etcdserver: key not found");
     assert_eq!(show(&client.range(everything()).await.unwrap().kvs), "a=2 b=old");
 }
 
