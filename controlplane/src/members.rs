@@ -5,6 +5,7 @@
 use crate::pki::ClusterKeys;
 use crate::store::Store;
 use crate::store::archive::{self, Manifest};
+use crate::store::figures::Figures;
 use crate::store::group::{Member, MemberChange, Members, Role};
 use crate::store::kv::Error;
 use bytes::Bytes;
@@ -128,6 +129,14 @@ impl Membership {
             StatusCode::SERVICE_UNAVAILABLE => Err(Error::Unavailable(message(answer.body()))),
             _ => Err(Error::Unknown(message(answer.body()))),
         }
+    }
+
+    /// How this member's store is, and what it has done.
+    ///
+    /// # Errors
+    /// As of [`Store::figures`].
+    pub async fn figures(&self) -> Result<Figures, Error> {
+        self.store.figures().await
     }
 
     /// A snapshot of the state with the cluster's keys beside it. Blocks.

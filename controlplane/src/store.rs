@@ -5,6 +5,7 @@
 //! (`driver`) to the rules (`state`), and into one durable batch (`disk`); the watchers then find it in the `history`.
 
 pub mod archive;
+pub mod figures;
 pub mod group;
 pub mod kv;
 pub mod memory;
@@ -51,6 +52,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use command::Command;
 use disk::Disk;
 use driver::{Driver, Setup};
+use figures::Figures;
 use flaw::Planted;
 use group::{Carrier, Letter, MemberChange, Members, Question, SnapshotData};
 use history::History;
@@ -357,6 +359,29 @@ impl Store {
         self.0.blocking(read).await
     }
 
+    /// What this member counts of itself.
+    ///
+    /// # Errors
+    /// As of [`Store::status`].
+    pub async fn figures(&self) -> Result<Figures, Error> {
+        let Status { applied, settled, bytes, .. } = self.status().await?;
+        let counts = &self.0.disk.counts;
+        let leader = self.0.members.borrow().leader;
+        Ok(Figures {
+            has_leader: leader.is_some(),
+            is_leader: leader == Some(self.0.member),
+            leader_changes: counts.leader_changes(),
+            committed: settled,
+            applied,
+            pending: QUEUE_MAX.saturating_sub(self.0.queue.available_permits()) as u64,
+            failed: counts.failed.load(Ordering::Relaxed),
+            bytes,
+            put_bytes: self.0.history.put_bytes(),
+            log_bytes: counts.log_bytes.load(Ordering::Relaxed),
+            syncs: counts.syncs(),
+        })
+    }
+
     /// A hash of all versions that can be read at a revision (0: the newest): the same on members with the same data,
     /// whatever each has removed of what nobody can read.
     ///
@@ -528,7 +553,13 @@ impl Shared {
         let (done, answer) = oneshot::channel();
         let ticket = Writer { done, _permit: permit };
         self.events.send(ask(ticket)).map_err(|_| closing())?;
-        answer.await.unwrap_or_else(|_| Err(Error::Unknown("the store closed before the write was settled".into())))
+        let answer = answer.await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(Error::Unknown("the store closed before the write was settled".into())));
+        if matches!(answer, Err(Error::Unknown(_) | Error::Unavailable(_))) {
+            self.disk.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Waits until all that anyone was told is applied here.

@@ -2,8 +2,10 @@
 
 use crate::etcdctl::Etcd;
 use crate::members::Group;
-use crate::process::{eventually, free_port};
+use crate::process::{eventually, free_port, text};
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 /// Three members, and the URL where etcdctl reaches each.
 struct Three {
@@ -34,6 +36,42 @@ impl Three {
     fn leader(&self, asked: usize) -> usize {
         eventually("a leader", || self.group.leader(asked))
     }
+}
+
+/// A figure of `/metrics`.
+fn figure(group: &Group, member: usize, name: &str) -> Option<f64> {
+    let output = group.kubectl(member, &["get", "--raw", "/metrics"]);
+    let metrics = text(&output.stdout);
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn each_member_counts_what_it_does() {
+    let mut three = Three::start();
+    let put = |member: usize| figure(&three.group, member, "coracle_store_put_bytes_total").expect("a figure");
+    let before: Vec<f64> = (0..3).map(put).collect();
+    let value = "v".repeat(1000);
+    for index in 0..20 {
+        three.at(1).ok(&["put", &format!("t/{index:02}"), &value]);
+    }
+    let bytes = 20.0 * 1004.0;
+    for (member, before) in before.into_iter().enumerate() {
+        eventually("puts that are applied everywhere", || (put(member) >= before + bytes).then_some(()));
+        let figure = |name: &str| figure(&three.group, member, name).expect("a figure");
+        assert_eq!(figure("etcd_server_has_leader"), 1.0);
+        assert!(figure("etcd_server_leader_changes_seen_total") >= 1.0);
+        assert!(figure("etcd_server_proposals_applied_total") >= 20.0);
+        assert!(figure("coracle_store_log_bytes_total") > bytes, "it holds entries and data");
+        assert!(figure("etcd_disk_wal_fsync_duration_seconds_count") >= 20.0);
+        assert!(figure("etcd_mvcc_db_total_size_in_bytes") > bytes);
+    }
+    let leads = (0..3).map(|member| figure(&three.group, member, "etcd_server_is_leader").expect("a figure"));
+    assert_eq!(leads.sum::<f64>(), 1.0);
+    three.group.kill(0);
+    three.group.kill(1);
+    eventually("a member that knows of no leader", || {
+        (figure(&three.group, 2, "etcd_server_has_leader") == Some(0.0)).then_some(())
+    });
 }
 
 fn tree(text: &str) -> serde_json::Value {
@@ -102,14 +140,15 @@ fn what_the_leader_alone_can_say_is_asked_at_any_member() {
     assert!(three.at(other).ok(&["lease", "keep-alive", "--once", &lease]).contains("keepalived with TTL(60)"));
     three.group.kill(leader);
     three.group.kill(one);
-    let alone = format!("--endpoints={}", three.urls[other]);
-    let said = eventually("an error without a leader", || {
-        let mut command = std::process::Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args([&alone, "--command-timeout=20s", "lease", "timetolive", &lease]);
-        let output = command.output().expect("etcdctl starts");
-        (!output.status.success()).then(|| crate::process::text(&output.stderr))
-    });
-    assert!(said.contains("etcdserver: no leader"), "{said}");
+    // etcdctl tries again for long, and tells of each attempt.
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", three.urls[other]));
+    let mut child = command.args(["lease", "timetolive", &lease]).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let told = lines.find(|line| line.contains("etcdserver: "));
+    child.kill().expect("it can be killed");
+    child.wait().expect("it has ended");
+    assert!(told.as_ref().is_some_and(|line| line.contains("etcdserver: no leader")), "{told:?}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Group {
         self.members[member].process.folder.clone()
     }
 
-    fn kubectl(&self, member: usize, arguments: &[&str]) -> Output {
+    pub(crate) fn kubectl(&self, member: usize, arguments: &[&str]) -> Output {
         self.members[member].run(Command::new("kubectl").args(arguments))
     }
 

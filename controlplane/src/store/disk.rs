@@ -12,7 +12,9 @@ use prost::Message as _;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, LogLevel, Options, ReadOptions};
 use rocksdb::{WriteBatch, WriteOptions};
+use tokio::time::Instant;
 
+use super::figures::Counts;
 use super::identity::{self, Identity, OpenError, sync_dir};
 use super::keys;
 use super::kv::{Error, Range, Ranged};
@@ -41,6 +43,7 @@ pub(super) struct Disk {
     /// Says which database counts; changes when an image is installed.
     identity: Mutex<Identity>,
     images: AtomicU64,
+    pub(super) counts: Counts,
 }
 
 /// A folder with a copy of a database, in hard links where it can be; it goes when the last handle goes.
@@ -58,7 +61,7 @@ impl Disk {
         let path = dir.join(&identity.database);
         let db = DB::open(&options(create, cache_bytes), path).map_err(|error| error.into_string())?;
         let (db, identity) = (RwLock::new(Some(db)), Mutex::new(identity));
-        Ok(Disk { db, dir: dir.into(), cache_bytes, identity, images: AtomicU64::new(0) })
+        Ok(Disk { db, dir: dir.into(), cache_bytes, identity, images: AtomicU64::new(0), counts: Counts::default() })
     }
 
     /// Waits for reads under way, and lets go of the files.
@@ -148,7 +151,13 @@ impl Medium for Disk {
         options.set_sync(sync);
         let db = self.db();
         let db = db.as_ref().ok_or_else(closed)?;
-        db.write_opt(batch, &options).map_err(|error| error.into_string())
+        let (bytes, began) = (batch.size_in_bytes() as u64, Instant::now());
+        db.write_opt(batch, &options).map_err(|error| error.into_string())?;
+        self.counts.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if sync {
+            self.counts.synced(began.elapsed());
+        }
+        Ok(())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {

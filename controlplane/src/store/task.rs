@@ -165,6 +165,7 @@ impl Task {
         let (history, carrier, members) = (&self.history, &*self.carrier, &self.members);
         self.member.flush(&mut |effect| perform(history, carrier, members, effect))?;
         self.is_sole.store(self.member.driver.is_sole(), Ordering::Release);
+        self.member.driver.leader().into_iter().for_each(|leader| self.disk.counts.lead(leader));
         self.members.send_if_modified(|known| {
             let driver = &self.member.driver;
             let is_same = (known.leader, known.term) == (driver.leader(), driver.term()) && !self.member.is_changed();
