@@ -1,15 +1,15 @@
 //! The control plane, wired: store, registry, API server, controllers, scheduler.
 
 use crate::args::{Control, Data, Part};
+use crate::etcd;
 use crate::folder;
-use crate::keep::{Keeper, Post};
+use crate::keep::{Beginning, Keeper, Post};
 use crate::member::Credentials;
 use anyhow::{Context, Result, bail};
 use api::rejected::Reason;
 use client::{Clock, Handle};
 use controlplane::apiserver::members::Joining;
 use controlplane::apiserver::{self, Authentication, Backing, Links};
-use controlplane::etcd;
 use controlplane::images::Images;
 use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
@@ -80,10 +80,17 @@ impl ControlPlane {
         let address = listener.local_addr()?;
         let advertise =
             SocketAddr::new(args.advertise_address.unwrap_or_else(|| own_address(address.ip())), address.port());
+        let etcd = etcd::Port::bind(args).await?;
         let own = Joining { name: crate::host::host_name(), url: format!("https://{advertise}") };
-        let (keeper, pki) = Keeper::open(args, &folder, join, own, names(args, advertise)?, &clock).await?;
+        let client_urls = etcd.iter().map(|port| port.url.clone()).collect();
+        let beginning = Beginning { join, own, client_urls, names: names(args, advertise)? };
+        let (keeper, pki) = Keeper::open(args, &folder, beginning, &clock).await?;
         let images = Images::open(folder.join("images"))?;
         let mut tasks = JoinSet::new();
+        if let (Some(port), Keeper::Own(own)) = (etcd, &keeper) {
+            let (store, membership, stop) = (own.store.clone(), own.membership.clone(), stop.clone());
+            tasks.spawn(port.serve(store, membership, &pki, &folder, clock.clone(), stop)?);
+        }
         tasks.spawn(keeper.post().leave(stop.clone()));
         let (opened, registry) = oneshot::channel();
         let config = api_config(args, listener, &pki, &images, keeper.backing(), &clock)?;
@@ -96,58 +103,9 @@ impl ControlPlane {
         let kubeconfig = folder.join("admin.kubeconfig");
         pki.write_admin_kubeconfig(&kubeconfig, &url)?;
         let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, keeper, tasks };
-        if let Some(listen) = args.etcd_listen {
-            control.serve_etcd(listen, args.etcd_insecure, &clock, stop).await?;
-        }
         control.run_components(args, &clock, stop);
         control.run_chores(images, clock, stop.clone());
         Ok(control)
-    }
-
-    /// Serves etcd's API; whoever uses it sees and changes everything, so it asks for an administrator's certificate.
-    async fn serve_etcd(
-        &mut self,
-        listen: SocketAddr,
-        is_insecure: bool,
-        clock: &Clock,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let Keeper::Own(own) = &self.keeper else { bail!("--etcd-listen shows the own store, and there is none") };
-        let store = own.store.clone();
-        if is_insecure && !listen.ip().is_loopback() {
-            bail!("--etcd-insecure would open the whole store to everybody who reaches {listen}: choose 127.0.0.1");
-        }
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen}: choose another address with --etcd-listen"))?;
-        let security = match is_insecure {
-            true => etcd::Security::None,
-            false => {
-                self.write_etcd_client()?;
-                etcd::Security::Tls(self.pki.server_tls(None, &[b"h2"])?)
-            }
-        };
-        let address = listener.local_addr()?;
-        let reached = SocketAddr::new(own_address(address.ip()), address.port());
-        let url = format!("{}://{reached}", if is_insecure { "http" } else { "https" });
-        let config = etcd::Config { listener, url, security, clock: clock.clone() };
-        let stop = stop.clone();
-        self.tasks.spawn(async move { etcd::serve(config, store, stop).await.context("the etcd API failed") });
-        Ok(())
-    }
-
-    /// What etcdctl takes as `--cacert`, `--cert` and `--key`.
-    fn write_etcd_client(&self) -> Result<()> {
-        let pair = self.pki.client_certificate("etcd-client", Some(registry::MASTERS))?;
-        let files = [
-            ("etcd-ca.crt", self.pki.ca_pem()),
-            ("etcd-client.crt", &pair.certificate_pem),
-            ("etcd-client.key", &pair.key_pem),
-        ];
-        for (name, text) in files {
-            folder::write_private(&self.folder.join(name), text.as_bytes())?;
-        }
-        Ok(())
     }
 
     /// Controllers and scheduler, at the member that leads: two that act on the same objects would undo each other's

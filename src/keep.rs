@@ -27,10 +27,21 @@ pub(crate) enum Keeper {
     Etcd(Etcd),
 }
 
+/// What a server says of itself when it begins.
+pub(crate) struct Beginning<'a> {
+    /// How it becomes a member, if it is to be one of a cluster that exists.
+    pub(crate) join: Option<JoinAs<'a>>,
+    pub(crate) own: Joining,
+    /// Where it serves etcd's API.
+    pub(crate) client_urls: Vec<String>,
+    /// What its certificate covers.
+    pub(crate) names: Names,
+}
+
 /// One of the members of our store.
 pub(crate) struct Own {
     pub(crate) store: Store,
-    membership: Membership,
+    pub(crate) membership: Membership,
     credentials: Arc<Credentials>,
     outbox: Outbox,
     /// What other members need of this one until its store is closed.
@@ -58,16 +69,14 @@ impl Keeper {
     pub(crate) async fn open(
         args: &Control,
         folder: &Path,
-        join: Option<JoinAs<'_>>,
-        own: Joining,
-        names: Names,
+        beginning: Beginning<'_>,
         clock: &Clock,
     ) -> Result<(Keeper, Arc<Pki>)> {
         if args.etcd.servers.is_empty() {
-            return Own::open(folder, join, own, names, clock).await;
+            return Own::open(folder, beginning, clock).await;
         }
-        let pki = Pki::open_or_create(&folder.join("pki"), names, clock.clone())?;
-        Ok((Keeper::Etcd(Etcd::open(args, own.name)?), Arc::new(pki)))
+        let pki = Pki::open_or_create(&folder.join("pki"), beginning.names, clock.clone())?;
+        Ok((Keeper::Etcd(Etcd::open(args, beginning.own.name)?), Arc::new(pki)))
     }
 
     pub(crate) fn kv(&self) -> Arc<dyn Kv> {
@@ -135,13 +144,8 @@ impl Keeper {
 // === impl Own ===
 
 impl Own {
-    async fn open(
-        folder: &Path,
-        join: Option<JoinAs<'_>>,
-        own: Joining,
-        mut names: Names,
-        clock: &Clock,
-    ) -> Result<(Keeper, Arc<Pki>)> {
+    async fn open(folder: &Path, beginning: Beginning<'_>, clock: &Clock) -> Result<(Keeper, Arc<Pki>)> {
+        let Beginning { join, own, client_urls, mut names } = beginning;
         let outbox = Outbox::new(own.url.clone());
         let store = open_store(folder, join, &own, &outbox).await?;
         names.dns.push(peers::server_name(store.member_id()));
@@ -150,7 +154,7 @@ impl Own {
         let membership = Membership::new(store.clone(), credentials.dial());
         let mut peering = JoinSet::new();
         peering.spawn(outbox.clone().run(store.clone(), credentials.tls.clone()));
-        peering.spawn(membership.clone().announce(own.name, own.url));
+        peering.spawn(membership.clone().announce(own.name, own.url, client_urls));
         peering.spawn(membership.clone().promote_learners());
         Ok((Keeper::Own(Box::new(Own { store, membership, credentials, outbox, peering })), pki))
     }

@@ -4,6 +4,7 @@ mod args;
 mod command;
 mod config;
 mod control;
+mod etcd;
 mod folder;
 mod host;
 mod join;

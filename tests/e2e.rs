@@ -14,6 +14,8 @@ mod commands;
 mod connection;
 #[path = "e2e/etcdctl.rs"]
 mod etcdctl;
+#[path = "e2e/etcdctl_members.rs"]
+mod etcdctl_members;
 #[path = "e2e/external.rs"]
 mod external;
 #[path = "e2e/faults.rs"]

@@ -12,6 +12,7 @@ mod documents;
 pub mod link;
 pub mod members;
 mod media;
+mod metrics;
 mod node;
 pub mod oci;
 pub mod openapi;
@@ -224,6 +225,9 @@ impl Server {
         }
         let verb = request.method().as_str().to_lowercase();
         self.registry.check(&user, &Attributes { verb: &verb, path: Some(&path), ..Attributes::default() })?;
+        if path == "/metrics" {
+            return Ok(self.metrics().await);
+        }
         match self.document(&path, request.uri().query(), request.headers()).await {
             Some(response) => Ok(response),
             None => Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),

@@ -3,6 +3,7 @@
 //! Knows gRPC and etcd's words; adds no semantics to the store. It shows the whole store, also what the registry keeps
 //! there, so whoever uses it is an administrator of the cluster.
 
+mod auth;
 mod authority;
 pub(crate) mod call;
 mod cluster;
@@ -11,6 +12,7 @@ mod lease;
 mod listen;
 mod maintenance;
 mod refusal;
+mod snapshot;
 mod strand;
 mod watch;
 pub mod wire;
@@ -21,28 +23,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body::Body as HttpBody;
+use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::members::Membership;
 use crate::store::Store;
 use crate::store::group::Members;
 use crate::store::kv::Error;
-use call::{streaming, unary};
+use call::{answers, streaming, unary};
 use wire::ResponseHeader;
 
 /// How long a change of the leader may take until whoever asked for it is told that it did not come.
 const LEADER_MOVED_MAX: Duration = Duration::from_secs(10);
 
 /// What every call sees. Shared, because a call costs little more than a copy of this would.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Face {
     store: Store,
+    membership: Membership,
     members: Receiver<Members>,
-    /// Where clients reach this member.
-    url: String,
     progress_every: Duration,
+    /// A place for each snapshot that is under way.
+    snapshots: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -51,9 +56,10 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 // === impl Face ===
 
 impl Face {
-    pub(crate) fn new(store: Store, url: String, stop: CancellationToken) -> Face {
+    pub(crate) fn new(store: Store, membership: Membership, stop: CancellationToken) -> Face {
         let members = store.members();
-        Face { store, members, url, progress_every: watch::PROGRESS_EVERY, stop }
+        let snapshots = Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX));
+        Face { store, membership, members, progress_every: watch::PROGRESS_EVERY, snapshots, stop }
     }
 
     fn header(&self, revision: u64) -> Option<ResponseHeader> {
@@ -83,20 +89,17 @@ impl Face {
         if wants_leader && self.members.borrow().leader.is_none() {
             return refusal::no_leader().into_http();
         }
-        let Some(path) = request.uri().path().strip_prefix("/etcdserverpb.") else {
-            return Status::unimplemented("only etcd's own services are served").into_http();
-        };
-        match path.to_owned().split_once('/') {
-            Some(("KV", method)) => self.answer_kv(method, request).await,
-            Some(("Watch", "Watch")) => streaming(request, |requests| watch::watch(self, requests, wants_leader)).await,
-            Some(("Lease", method)) => self.answer_lease(method, request).await,
-            Some(("Maintenance", method)) => self.answer_maintenance(method, request).await,
-            Some(("Cluster", "MemberList")) => unary(request, |asked| cluster::members(self, asked)).await,
-            Some(("Cluster", _)) => unary(request, |asked| cluster::not_here(self, asked)).await,
-            Some(("Auth", "AuthStatus")) => unary(request, |asked| cluster::auth_status(self, asked)).await,
-            Some(("Auth", "UserList" | "RoleList")) => unary(request, |asked| cluster::nobody(self, asked)).await,
-            Some(("Auth", _)) => unary(request, |asked| cluster::no_auth(self, asked)).await,
-            _ => unknown(),
+        let path = request.uri().path().trim_start_matches('/').to_owned();
+        let (service, method) = path.split_once('/').unwrap_or((&path, ""));
+        match (service.strip_prefix("etcdserverpb.").unwrap_or_default(), method) {
+            ("KV", method) => self.answer_kv(method, request).await,
+            ("Watch", "Watch") => streaming(request, |requests| watch::watch(self, requests, wants_leader)).await,
+            ("Watch", _) => unknown(service, method),
+            ("Lease", method) => self.answer_lease(method, request).await,
+            ("Maintenance", method) => self.answer_maintenance(method, request).await,
+            ("Cluster", method) => self.answer_cluster(method, request).await,
+            ("Auth", method) => self.answer_auth(method, request).await,
+            _ => refusal::unknown_service(service).into_http(),
         }
     }
 
@@ -111,7 +114,7 @@ impl Face {
             "DeleteRange" => unary(request, |asked| kv::delete(self, asked)).await,
             "Txn" => unary(request, |asked| kv::txn(self, asked)).await,
             "Compact" => unary(request, |asked| kv::compact(self, asked)).await,
-            _ => unknown(),
+            _ => unknown("etcdserverpb.KV", method),
         }
     }
 
@@ -126,7 +129,35 @@ impl Face {
             "LeaseKeepAlive" => streaming(request, |requests| lease::keep_alive(self, requests)).await,
             "LeaseTimeToLive" => unary(request, |asked| lease::time_to_live(self, asked)).await,
             "LeaseLeases" => unary(request, |asked| lease::leases(self, asked)).await,
-            _ => unknown(),
+            _ => unknown("etcdserverpb.Lease", method),
+        }
+    }
+
+    async fn answer_cluster<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
+        match method {
+            "MemberList" => unary(request, |asked| cluster::list(self, asked)).await,
+            "MemberAdd" => unary(request, |asked| cluster::add(self, asked)).await,
+            "MemberRemove" => unary(request, |asked| cluster::remove(self, asked)).await,
+            "MemberPromote" => unary(request, |asked| cluster::promote(self, asked)).await,
+            "MemberUpdate" => unary(request, |asked| cluster::update(self, asked)).await,
+            _ => unknown("etcdserverpb.Cluster", method),
+        }
+    }
+
+    async fn answer_auth<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
+        match method {
+            "AuthStatus" => unary(request, |asked| auth::status(self, asked)).await,
+            "UserList" | "RoleList" | "AuthDisable" => unary(request, |asked| auth::nothing(self, asked)).await,
+            "Authenticate" => unary(request, |asked| auth::not_enabled(self, asked)).await,
+            _ => unary(request, |asked| auth::not_here(self, asked)).await,
         }
     }
 
@@ -142,15 +173,15 @@ impl Face {
             "Hash" => unary(request, |asked| maintenance::hash(self, asked)).await,
             "HashKV" => unary(request, |asked| maintenance::hash_kv(self, asked)).await,
             "MoveLeader" => unary(request, |asked| maintenance::move_leader(self, asked)).await,
-            "Snapshot" => unary(request, |asked| maintenance::snapshot(self, asked)).await,
+            "Snapshot" => answers(request, |asked| snapshot::snapshot(self, asked)).await,
             "Downgrade" => unary(request, |asked| maintenance::downgrade(self, asked)).await,
-            _ => unknown(),
+            _ => unknown("etcdserverpb.Maintenance", method),
         }
     }
 }
 
-fn unknown() -> http::Response<Body> {
-    Status::unimplemented("etcd has no such method").into_http()
+fn unknown(service: &str, method: &str) -> http::Response<Body> {
+    refusal::unknown_method(service, method).into_http()
 }
 
 /// On the wire, revisions and counts are signed.

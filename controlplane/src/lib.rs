@@ -13,6 +13,7 @@ pub mod members;
 pub mod etcd;
 pub mod pki;
 mod listener;
+mod pieces;
 pub mod apiserver;
 pub mod controllers;
 pub mod scheduler;

@@ -5,6 +5,7 @@
 use crate::pki::ClusterKeys;
 use crate::store::Store;
 use crate::store::archive::{self, Manifest};
+use crate::store::figures::Figures;
 use crate::store::group::{Member, MemberChange, Members, Role};
 use crate::store::kv::Error;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 pub const CHANGES: &str = "/apis/coracle.dev/v1/members/changes";
 /// A change is tried for so long: meanwhile a leader may be elected, or another change end.
 const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+const NEW_LEADER_LIMIT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(200);
 /// How long another member has to take over.
 const HANDOVER_LIMIT: Duration = Duration::from_secs(3);
@@ -70,23 +72,21 @@ impl Membership {
     /// Does it here or has the leader do it; done when the group has settled it.
     ///
     /// # Errors
-    /// Invalid: it makes no sense. Unavailable: there is no leader, or a learner has not caught up. Unknown: it may
-    /// come to stand.
+    /// Invalid: it makes no sense. Not ready: a learner has not caught up, or too few would be left. Unavailable: there
+    /// is no leader. Unknown: it may come to stand.
     pub async fn change(&self, change: MemberChange) -> Result<(), Error> {
-        let until = Instant::now() + CHANGE_LIMIT;
+        let began = Instant::now();
         loop {
             let known = self.known();
             let tried = match known.leader {
                 Some(id) if id != self.own_id() => self.ask(&known, id, &change).await,
-                Some(id) if change == MemberChange::Remove(id) => {
+                Some(id) if change == MemberChange::Remove(id) && self.other_voters().next().is_some() => {
                     self.hand_over().await.and(Err(Error::Unavailable("another member takes over".into())))
                 }
                 _ => self.store.change_members(change.clone()).await,
             };
             match tried {
-                Err(Error::Unavailable(_)) if Instant::now() < until && !matches!(change, MemberChange::Promote(_)) => {
-                    tokio::time::sleep(RETRY).await;
-                }
+                Err(error) if began.elapsed() < patience(&change, &error) => tokio::time::sleep(RETRY).await,
                 tried => return tried,
             }
         }
@@ -107,6 +107,12 @@ impl Membership {
         self.store.change_members(change).await
     }
 
+    fn other_voters(&self) -> impl Iterator<Item = u64> {
+        let own = self.own_id();
+        let voters = self.known().members.into_iter().filter(|(_, role)| *role == Role::Voter);
+        voters.map(|(member, _)| member.id).filter(move |id| *id != own)
+    }
+
     async fn ask(&self, known: &Members, leader: u64, change: &MemberChange) -> Result<(), Error> {
         let away = |why: String| Error::Unavailable(format!("the leader {leader:x} cannot be asked: {why}"));
         let url = known.members.iter().find(|(member, _)| member.id == leader).map(|(member, _)| member.url.as_str());
@@ -119,17 +125,26 @@ impl Membership {
         match answer.status() {
             status if status.is_success() => Ok(()),
             StatusCode::BAD_REQUEST => Err(Error::Invalid(message(answer.body()))),
+            StatusCode::CONFLICT => Err(Error::NotReady(message(answer.body()))),
             StatusCode::SERVICE_UNAVAILABLE => Err(Error::Unavailable(message(answer.body()))),
             _ => Err(Error::Unknown(message(answer.body()))),
         }
     }
 
+    /// How this member's store is, and what it has done.
+    ///
+    /// # Errors
+    /// As of [`Store::figures`].
+    pub async fn figures(&self) -> Result<Figures, Error> {
+        self.store.figures().await
+    }
+
     /// A snapshot of the state with the cluster's keys beside it. Blocks.
     ///
     /// # Errors
-    /// As of [`Store::save`].
+    /// As of [`Store::take_snapshot`] and of [`archive::Taken::write`].
     pub fn save(&self, keys: &ClusterKeys, out: impl std::io::Write) -> Result<Manifest, archive::Error> {
-        self.store.save(&BTreeMap::from([(KEYS.to_owned(), keys.to_json())]), out)
+        self.store.take_snapshot(&BTreeMap::from([(KEYS.to_owned(), keys.to_json())]))?.write(out)
     }
 
     /// Has another voter lead, if this member does. Whoever stops does it, so that nobody waits for an election.
@@ -139,8 +154,7 @@ impl Membership {
     pub async fn hand_over(&self) -> Result<(), Error> {
         let own = self.own_id();
         let mut members = self.store.members();
-        let others = self.known().members.into_iter().filter(|(member, role)| member.id != own && *role == Role::Voter);
-        let others: Vec<u64> = others.map(|(member, _)| member.id).collect();
+        let others: Vec<u64> = self.other_voters().collect();
         for other in &others {
             if !self.is_leader() {
                 return Ok(());
@@ -165,9 +179,9 @@ impl Membership {
         }
     }
 
-    /// Tells the others where this member is, as soon as there is somebody to lead.
-    pub async fn announce(self, name: String, url: String) {
-        let own = Member { id: self.own_id(), name, url };
+    /// Tells the others where they, and clients of etcd's API, reach this member, as soon as there is somebody to lead.
+    pub async fn announce(self, name: String, url: String, client_urls: Vec<String>) {
+        let own = Member { id: self.own_id(), name, url, client_urls };
         loop {
             let mut members = self.store.members();
             // A member that nobody knows of yet has nothing to tell.
@@ -214,6 +228,16 @@ impl Membership {
         if !was || members.wait_for(|known| !known.members.is_empty() && !is_one(known)).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// How long a change is tried again after an error.
+fn patience(change: &MemberChange, error: &Error) -> Duration {
+    match (error, change) {
+        (Error::Unavailable(_), _) => CHANGE_LIMIT,
+        // Whoever has only begun to lead has not heard of all yet.
+        (Error::NotReady(_), MemberChange::Remove(_)) => NEW_LEADER_LIMIT,
+        _ => Duration::ZERO,
     }
 }
 

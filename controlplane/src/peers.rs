@@ -3,8 +3,10 @@
 //! Each member dials every other one (`route`) with TLS, under the protocol name [`ALPN`], and says who it is and of
 //! which cluster ([`frame::Hello`]); the other one (`inbox`) checks that against the certificate. Frames go one way on
 //! a connection: answers travel on the one that the other side dials. A snapshot has a connection of its own, so that
-//! heartbeats do not wait behind it. Knows no Raft rules, and may lose whatever it carries.
+//! heartbeats do not wait behind it, and so have questions to the leader (`asking`), which are answered where they were
+//! asked. Knows no Raft rules, and may lose whatever it carries.
 
+mod asking;
 mod frame;
 mod inbox;
 mod route;
@@ -12,15 +14,19 @@ mod route;
 pub use inbox::Inbox;
 
 use crate::store::Store;
-use crate::store::group::{Carrier, Letter, Member, Members};
+use crate::store::group::{Carrier, Letter, Member, Members, Question};
+use crate::store::kv::Error;
 use arc_swap::ArcSwap;
+use asking::{ANSWER_TIMEOUT, Asked, QUESTIONS_MAX};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use route::Route;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The protocol's name in the TLS handshake; another version of the frames is another name.
@@ -58,6 +64,9 @@ pub struct Outbox(Arc<Shared>);
 struct Shared {
     /// Of this member.
     url: String,
+    questions: mpsc::Sender<Asked>,
+    /// Until [`Outbox::run`] takes them.
+    asked: Mutex<Option<mpsc::Receiver<Asked>>>,
     routes: Mutex<HashMap<u64, mpsc::Sender<Letter>>>,
     /// Where members that have said hello are to be reached: a newcomer has no other way to know whom it answers.
     heard: watch::Sender<HashMap<u64, String>>,
@@ -75,7 +84,9 @@ impl Outbox {
     /// `url`: where other members reach this one.
     #[must_use]
     pub fn new(url: String) -> Outbox {
-        Outbox(Arc::new(Shared { url, routes: Mutex::default(), heard: watch::Sender::default() }))
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let asked = Mutex::new(Some(asked));
+        Outbox(Arc::new(Shared { url, questions, asked, routes: Mutex::default(), heard: watch::Sender::default() }))
     }
 
     /// Notes the address of a member that has said hello.
@@ -98,7 +109,7 @@ impl Outbox {
                 Some(member) if member.url.is_empty() => member.url.clone_from(url),
                 Some(_) => {}
                 // Who is not known has been added lately, or this member is the one that was.
-                None => others.push(Member { id: *id, name: String::new(), url: url.clone() }),
+                None => others.push(Member { id: *id, url: url.clone(), ..Member::default() }),
             }
         }
         others.retain(|member| member.id != own && !member.url.is_empty());
@@ -111,6 +122,10 @@ impl Outbox {
         let (mut members, mut heard) = (store.members(), self.0.heard.subscribe());
         let mut routes: HashMap<u64, InUse> = HashMap::new();
         let mut tasks = JoinSet::new();
+        let asked = self.0.asked.lock().take();
+        if let Some(asked) = asked {
+            tasks.spawn(asking::run(self.clone(), store.clone(), tls.clone(), asked));
+        }
         loop {
             heard.borrow_and_update();
             let others = self.others(&members.borrow_and_update(), own);
@@ -145,6 +160,18 @@ impl Carrier for Outbox {
             // Too slow, or away: the group asks again.
             let _ = route.try_send(letter);
         }
+    }
+
+    fn ask(&self, to: u64, question: Question) -> BoxFuture<'static, Result<u64, Error>> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.0.questions.try_send(Asked { to, question, done });
+        async move {
+            sent.map_err(|_| Error::Unavailable("too many wait to ask the leader".into()))?;
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+            let silent = || Error::Unavailable(format!("the leader {to:x} did not answer"));
+            answer.map_err(|_| silent())?.map_err(|_| silent())?
+        }
+        .boxed()
     }
 }
 

@@ -240,6 +240,7 @@ pub(crate) fn failed(error: &kv::Error) -> Rejected {
     match error {
         kv::Error::TooLarge(_) => Rejected::new(Reason::RequestEntityTooLarge, error.to_string()),
         kv::Error::Unavailable(_) | kv::Error::NoSpace => Rejected::new(Reason::ServiceUnavailable, error.to_string()),
+        kv::Error::NotReady(_) => Rejected::new(Reason::Conflict, error.to_string()),
         kv::Error::Unknown(_) => Rejected::new(Reason::Timeout, error.to_string()),
         kv::Error::Compacted { .. }
         | kv::Error::Future { .. }

@@ -5,6 +5,7 @@
 //! (`driver`) to the rules (`state`), and into one durable batch (`disk`); the watchers then find it in the `history`.
 
 pub mod archive;
+pub mod figures;
 pub mod group;
 pub mod kv;
 pub mod memory;
@@ -48,12 +49,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use command::Command;
 use disk::Disk;
 use driver::{Driver, Setup};
+use figures::Figures;
 use flaw::Planted;
-use group::{Carrier, Letter, MemberChange, Members, SnapshotData};
+use group::{Carrier, Letter, MemberChange, Members, Question, SnapshotData};
 use history::History;
 use kv::{Changes, Error, Granted, Lease, Range, Ranged, Txn, TxnDone, Watch};
 use member::{Ask, Member};
@@ -64,6 +67,10 @@ use view::View;
 
 /// Writes and linearizable reads that wait for the disk or for a quorum; more callers wait before the queue.
 const QUEUE_MAX: usize = 4096;
+
+/// How long the leader is asked, and looked for; etcd's limit for a request.
+const LEADER_LIMIT: Duration = Duration::from_secs(5);
+const LEADER_RETRY: Duration = Duration::from_millis(100);
 
 /// What a store is opened with.
 #[derive(Clone)]
@@ -133,6 +140,8 @@ struct Shared {
     /// Nobody else takes part, so whatever was acknowledged is applied here.
     is_sole: Arc<AtomicBool>,
     members: watch::Sender<Members>,
+    swept: watch::Receiver<u64>,
+    carrier: Arc<dyn Carrier>,
     cluster: u64,
     member: u64,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -168,6 +177,10 @@ impl Carrier for Alone {
     fn send(&self, letter: Letter) {
         tracing::error!(to = letter.to, "a message for another member, and there is no way to any");
     }
+
+    fn ask(&self, to: u64, _: Question) -> BoxFuture<'static, Result<u64, Error>> {
+        std::future::ready(Err(Error::Unavailable(format!("there is no way to member {to:x}")))).boxed()
+    }
 }
 
 // === impl Store ===
@@ -197,10 +210,13 @@ impl Store {
             events: queue,
             window: config.window,
             is_sole: Arc::clone(&is_sole),
-            carrier: config.carrier,
+            carrier: Arc::clone(&config.carrier),
             space,
             members: members.clone(),
+            is_to_sweep: false,
+            swept: watch::Sender::new(0),
         };
+        let swept = task.swept.subscribe();
         task.start().map_err(|fatal| database(fatal.0))?;
         let lock = opened.lock;
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
@@ -218,7 +234,20 @@ impl Store {
         let thread = thread.map_err(|error| database(error.to_string()))?;
         let thread = Mutex::new(Some(thread));
         let queue = Arc::new(Semaphore::new(QUEUE_MAX));
-        Ok(Store(Arc::new(Shared { events, queue, disk, history, is_sole, members, cluster, member, thread })))
+        let carrier = config.carrier;
+        Ok(Store(Arc::new(Shared {
+            events,
+            queue,
+            disk,
+            history,
+            is_sole,
+            members,
+            swept,
+            carrier,
+            cluster,
+            member,
+            thread,
+        })))
     }
 
     /// Finishes what was begun, ends the watches and lets go of the folder. What comes later is refused.
@@ -235,16 +264,13 @@ impl Store {
         }
     }
 
-    /// Writes a snapshot of all data, with some small files beside them, to where [`archive::restore`] reads it. Blocks.
+    /// Takes a snapshot of all data, with some small files beside them, to be written to where [`archive::restore`]
+    /// reads it. Blocks.
     ///
     /// # Errors
-    /// The data, or what is written to, cannot be used.
-    pub fn save(
-        &self,
-        beside: &BTreeMap<String, Vec<u8>>,
-        out: impl std::io::Write,
-    ) -> Result<archive::Manifest, archive::Error> {
-        archive::save(&self.0.disk, self.0.cluster, beside, out)
+    /// The data cannot be used.
+    pub fn take_snapshot(&self, beside: &BTreeMap<String, Vec<u8>>) -> Result<archive::Taken, archive::Error> {
+        archive::take(&self.0.disk, self.0.cluster, beside)
     }
 
     /// The members, as far as this one knows, and every change of them.
@@ -256,8 +282,8 @@ impl Store {
     /// Changes who takes part; done when the group has settled it. Only the leader can begin that.
     ///
     /// # Errors
-    /// Unavailable: another change is under way, this member does not lead, or a learner has not caught up. Unknown: it
-    /// was proposed, and the group has not settled it in time.
+    /// Unavailable: another change is under way, or this member does not lead. Not ready: a learner has not caught up,
+    /// or too few would be left. Unknown: it was proposed, and the group has not settled it in time.
     pub async fn change_members(&self, change: MemberChange) -> Result<(), Error> {
         let ask = |ticket| Event::Change { change, ticket };
         self.0.propose(ask).await.map(drop)
@@ -299,9 +325,25 @@ impl Store {
         self.0.tell(Event::SnapshotSent { to, is_sent });
     }
 
+    /// What another member asks. Unavailable: this one does not lead.
+    ///
+    /// # Errors
+    /// As of [`Leases::keep_alive`].
+    pub async fn answer(&self, question: Question) -> Result<u64, Error> {
+        self.0.ask(question.into()).await
+    }
+
     /// A member could not be reached.
     pub fn unreachable(&self, to: u64) {
         self.0.tell(Event::Unreachable { to });
+    }
+
+    /// Waits until all that anyone was told is applied here.
+    ///
+    /// # Errors
+    /// Unavailable: most of the members cannot be reached.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        self.0.catch_up().await
     }
 
     /// How this member is.
@@ -319,6 +361,29 @@ impl Store {
         self.0.blocking(read).await
     }
 
+    /// What this member counts of itself.
+    ///
+    /// # Errors
+    /// As of [`Store::status`].
+    pub async fn figures(&self) -> Result<Figures, Error> {
+        let Status { applied, settled, bytes, .. } = self.status().await?;
+        let counts = &self.0.disk.counts;
+        let leader = self.0.members.borrow().leader;
+        Ok(Figures {
+            has_leader: leader.is_some(),
+            is_leader: leader == Some(self.0.member),
+            leader_changes: counts.leader_changes(),
+            committed: settled,
+            applied,
+            pending: QUEUE_MAX.saturating_sub(self.0.queue.available_permits()) as u64,
+            failed: counts.failed.load(Ordering::Relaxed),
+            bytes,
+            put_bytes: self.0.history.put_bytes(),
+            log_bytes: counts.log_bytes.load(Ordering::Relaxed),
+            syncs: counts.syncs(),
+        })
+    }
+
     /// A hash of all versions that can be read at a revision (0: the newest): the same on members with the same data,
     /// whatever each has removed of what nobody can read.
     ///
@@ -334,6 +399,16 @@ impl Store {
             })
         };
         self.0.blocking(read).await
+    }
+
+    /// Waits until this member has removed what was compacted up to a revision.
+    ///
+    /// # Errors
+    /// Unavailable: it is closing.
+    pub async fn swept(&self, revision: u64) -> Result<(), Error> {
+        let mut swept = self.0.swept.clone();
+        self.0.tell(Event::Sweep);
+        swept.wait_for(|swept| *swept >= revision).await.map(drop).map_err(|_| closing())
     }
 
     /// Gives back to the file system what deleted and replaced versions still take.
@@ -411,12 +486,16 @@ impl Leases for Store {
     }
 
     fn keep_alive(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>> {
-        self.0.ask(Ask::Renew(id)).boxed()
+        self.0.of_leader(Question::Renew(id)).boxed()
     }
 
     fn lease(&self, id: i64, keys: bool) -> BoxFuture<'_, Result<Lease, Error>> {
         async move {
-            let left = self.0.ask(Ask::Left(id)).await?;
+            let left = self.0.of_leader(Question::Left(id)).await?;
+            if !self.0.leads() {
+                // What is attached to it is here as well, as soon as this member is up to date.
+                self.0.catch_up().await?;
+            }
             let read = move |disk: &Disk| {
                 disk.snapshot(|view, _| {
                     let granted = view.lease(id)?.ok_or(Error::NoLease(id))?;
@@ -467,7 +546,13 @@ impl Shared {
         let (done, answer) = oneshot::channel();
         let ticket = Writer { done, _permit: permit };
         self.events.send(ask(ticket)).map_err(|_| closing())?;
-        answer.await.unwrap_or_else(|_| Err(Error::Unknown("the store closed before the write was settled".into())))
+        let answer = answer.await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(Error::Unknown("the store closed before the write was settled".into())));
+        if matches!(answer, Err(Error::Unknown(_) | Error::Unavailable(_))) {
+            self.disk.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Waits until all that anyone was told is applied here.
@@ -476,6 +561,32 @@ impl Shared {
             return Ok(());
         }
         self.ask(Ask::Point).await.map(drop)
+    }
+
+    fn leads(&self) -> bool {
+        self.members.borrow().leader == Some(self.member)
+    }
+
+    /// Asks whoever leads; while nobody does, or does not answer, until it takes too long.
+    async fn of_leader(&self, question: Question) -> Result<u64, Error> {
+        let until = Instant::now() + LEADER_LIMIT;
+        let mut members = self.members.subscribe();
+        loop {
+            let known = timeout_at(until, members.wait_for(|known| known.leader.is_some())).await;
+            let leader = known.ok().and_then(|known| known.ok()?.leader);
+            let leader = leader.ok_or_else(|| Error::Unavailable("there is no leader".into()))?;
+            let answer = match leader == self.member {
+                true => self.ask(question.into()).await,
+                false => self.carrier.ask(leader, question).await,
+            };
+            match answer {
+                Err(Error::Unavailable(_)) if Instant::now() < until => {
+                    // Another one may lead already.
+                    let _ = timeout(LEADER_RETRY, members.changed()).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Asks the member when it is sure to be up to date.

@@ -1,7 +1,8 @@
 //! etcd's API with the stock client: what etcdctl says of our store is what it says of a real etcd, beside it in the
 //! same test.
 
-use crate::process::{LIMIT, Server, coracle, eventually, free_port, text};
+use crate::process::{LIMIT, Process, Server, coracle, eventually, free_port, text};
+use crate::wire::Identity;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 const QUIET: [&str; 2] = ["--disable", "controllers,scheduler"];
 
 /// A cluster that etcdctl can ask.
-struct Etcd {
+pub(crate) struct Etcd {
     access: Vec<String>,
     /// Its revision before the test wrote anything.
     base: i64,
@@ -26,14 +27,15 @@ struct Etcd {
 enum Held {
     Ours { _server: Box<Server> },
     Real { child: Child, _folder: TempDir },
+    Elsewhere,
 }
 
 /// What came of a command.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
-    succeeded: bool,
-    out: String,
-    error: String,
+pub(crate) struct Said {
+    pub(crate) succeeded: bool,
+    pub(crate) out: String,
+    pub(crate) error: String,
 }
 
 // === impl Held ===
@@ -78,6 +80,11 @@ impl Etcd {
         Some(Etcd::new(vec![format!("--endpoints={client}")], Held::Real { child, _folder: folder }))
     }
 
+    /// Some members of a cluster, by their URLs.
+    pub(crate) fn at(urls: &[&str]) -> Etcd {
+        Etcd::new(vec![format!("--endpoints={}", urls.join(","))], Held::Elsewhere)
+    }
+
     fn new(access: Vec<String>, held: Held) -> Etcd {
         let mut etcd = Etcd { access, base: 0, leases: BTreeMap::new(), _held: held };
         etcd.base = eventually("an answer", || {
@@ -103,7 +110,7 @@ impl Etcd {
         command
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Said {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("etcdctl starts: `cargo xtask setup` installs etcd-client");
@@ -115,7 +122,7 @@ impl Etcd {
         Said { succeeded: output.status.success(), out: text(&output.stdout), error }
     }
 
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let said = self.run(arguments, "");
         assert!(said.succeeded, "{arguments:?}: {said:?}");
         said.out
@@ -168,7 +175,7 @@ impl Etcd {
     }
 
     /// A command that goes on.
-    fn begin(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Running {
         let mut command = self.command(arguments);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("etcdctl starts");
@@ -187,7 +194,7 @@ impl Etcd {
 }
 
 /// Ended when it is dropped.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
@@ -196,12 +203,17 @@ struct Running {
 // === impl Running ===
 
 impl Running {
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(LIMIT).expect("it prints a line in time")
     }
 
+    /// The next line that it prints, or none so far.
+    pub(crate) fn soon(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
     /// Ctrl-C.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
         self.child.wait().expect("it ends");
@@ -265,6 +277,13 @@ const SCRIPT: &[(&[&str], &str)] = &[
     (&["get", "t/a", "--rev", "+4", "-w", "json"], ""),
     (&["watch", "t/a", "--rev", "+3"], ""),
     (&["user", "list"], ""),
+    (&["role", "list"], ""),
+    (&["auth", "disable"], ""),
+    (&["member", "remove", "7f"], ""),
+    (&["member", "promote", "7f"], ""),
+    (&["member", "update", "7f", "--peer-urls=https://127.0.0.1:1"], ""),
+    (&["member", "add", "other", "--peer-urls=https://127.0.0.1"], ""),
+    (&["lease", "grant", "9223372036854775807"], ""),
     (&["move-leader", "1"], ""),
     (&["get", "--prefix", "t/", "-w", "json"], ""),
 ];
@@ -378,7 +397,43 @@ fn the_member_is_shown_and_looked_after() {
     assert!(etcd.ok(&["defrag"]).starts_with("Finished defragmenting"));
     assert_eq!(etcd.ok(&["endpoint", "hashkv"]), hash, "it changes nothing that can be read");
     let refused = etcd.run(&["member", "add", "other", "--peer-urls=http://127.0.0.1:1"], "");
-    assert!(!refused.succeeded && refused.error.contains("coracle member"), "{refused:?}");
+    assert!(!refused.succeeded && refused.error.contains("coracle member add"), "{refused:?}");
+    for command in [&["auth", "enable"][..], &["user", "add", "root:secret"]] {
+        let refused = etcd.run(command, "");
+        assert!(!refused.succeeded && refused.error.contains("etcd-client.crt"), "{command:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_etcdctl_saves_is_restored() {
+    let etcd = Etcd::ours();
+    etcd.ok(&["put", "t/kept", "1"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("utf-8").to_owned();
+    let (file, to) = (path("snapshot"), path("restored"));
+    let saved = etcd.ok(&["snapshot", "save", &file]);
+    assert!(saved.contains(&format!("Snapshot saved at {file}")), "{saved}");
+    etcd.ok(&["put", "t/lost", "1"]);
+    // It reads etcd's own files alone.
+    let status = etcd.run(&["snapshot", "status", &file], "");
+    assert!(!status.succeeded && status.error.contains("invalid database"), "{status:?}");
+    let run = |arguments: &[&str]| {
+        let output = coracle().args(arguments).output().expect("it starts");
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (succeeded, out, error) = run(&["snapshot", "status", &file]);
+    assert!(succeeded && out.starts_with("CLUSTER"), "{out}{error}");
+    let (succeeded, out, error) = run(&["snapshot", "restore", &file, "--data-dir", &to]);
+    // The keys are for members and administrators, and not for whoever reaches this port.
+    assert!(succeeded && error.contains("holds no keys"), "{out}{error}");
+    assert!(!fs::exists(path("restored/pki")).expect("a folder"));
+    let port = free_port("127.0.0.1");
+    let (api, listen) = (format!("127.0.0.1:{}", free_port("127.0.0.1")), format!("127.0.0.1:{port}"));
+    let mut arguments = vec!["server", "--listen", &api, "--etcd-listen", &listen, "--etcd-insecure"];
+    arguments.extend(QUIET);
+    let _restored = Process::start(to.as_ref(), &arguments);
+    let again = Etcd { access: vec![format!("--endpoints=http://{listen}")], ..etcd };
+    assert_eq!(again.ok(&["get", "--prefix", "t/"]), "t/kept\n1\n");
 }
 
 #[test]
@@ -410,6 +465,14 @@ fn only_an_administrator_gets_in() {
     let other = [format!("--cert={}", file("pki/serving.crt")), format!("--key={}", file("pki/serving.key"))];
     let (succeeded, said) = ask(&[vec![endpoint, ca], other.to_vec()].concat());
     assert!(!succeeded, "{said}");
+    // Of another authority, which has the same name.
+    let (chain, key) = Identity::foreign_pem("here", "system:masters");
+    for (name, pem) in [("foreign.crt", chain), ("foreign.key", key)] {
+        fs::write(file(name), pem).expect("written");
+    }
+    let foreign = [format!("--cert={}", file("foreign.crt")), format!("--key={}", file("foreign.key"))];
+    let (succeeded, said) = ask(&[administrator[..2].to_vec(), foreign.to_vec()].concat());
+    assert!(!succeeded && !said.contains("permission denied"), "it is refused before it can ask: {said}");
     let (succeeded, said) = ask(&[format!("--endpoints=http://{listen}")]);
     assert!(!succeeded, "{said}");
     let mode = fs::metadata(file("etcd-client.key")).expect("it is there").permissions().mode();

@@ -8,13 +8,20 @@ use std::process::{Command, Output};
 pub(crate) struct Group {
     members: Vec<Server>,
     ports: Vec<u16>,
+    /// Beside the address, for each of them.
+    more: Vec<Vec<String>>,
 }
 
 impl Group {
     pub(crate) fn start(size: usize) -> Group {
-        let port = free_port("127.0.0.1");
-        let mut group = Group { members: vec![Server::start("server", port, &[])], ports: vec![port] };
-        for _ in 1..size {
+        Group::start_with(vec![Vec::new(); size])
+    }
+
+    /// With arguments for each.
+    pub(crate) fn start_with(more: Vec<Vec<String>>) -> Group {
+        let size = more.len();
+        let mut group = Group { members: Vec::new(), ports: Vec::new(), more };
+        for _ in 0..size {
             group.add();
         }
         group.settled(size);
@@ -23,9 +30,14 @@ impl Group {
 
     /// One more, with a token of its own.
     fn add(&mut self) {
-        let (server, token) = self.invitation();
         let port = free_port("127.0.0.1");
-        self.members.push(Server::start("server", port, &["--join", &server, "--token", &token]));
+        let mut arguments = self.more.get(self.members.len()).cloned().unwrap_or_default();
+        if !self.members.is_empty() {
+            let (server, token) = self.invitation();
+            arguments.extend(["--join".to_owned(), server, "--token".to_owned(), token]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.members.push(Server::start("server", port, &arguments));
         self.ports.push(port);
     }
 
@@ -38,7 +50,7 @@ impl Group {
     }
 
     /// Waits until so many vote and one leads.
-    fn settled(&self, size: usize) {
+    pub(crate) fn settled(&self, size: usize) {
         eventually("members that vote, and one that leads", || {
             let roles = self.roles(0)?;
             let count = |wanted: &str| roles.iter().filter(|(_, role)| role == wanted).count();
@@ -57,13 +69,13 @@ impl Group {
         output.status.success().then(|| out.lines().skip(1).map(cells).collect())
     }
 
-    fn id(&self, member: usize, asked: usize) -> String {
+    pub(crate) fn id(&self, member: usize, asked: usize) -> String {
         let out = self.members[asked].ok("coracle", &["member", "list"]);
         let line = out.lines().find(|line| line.contains(&self.members[member].url)).expect("it is a member");
         line.split_whitespace().next().expect("a line").to_owned()
     }
 
-    fn leader(&self, asked: usize) -> Option<usize> {
+    pub(crate) fn leader(&self, asked: usize) -> Option<usize> {
         let roles = self.roles(asked)?;
         let (url, _) = roles.iter().find(|(_, role)| role == "leader")?;
         self.members.iter().position(|member| member.url == *url)
@@ -71,6 +83,15 @@ impl Group {
 
     pub(crate) fn kill(&mut self, member: usize) {
         self.members[member].process.kill();
+    }
+
+    pub(crate) fn url(&self, member: usize) -> &str {
+        &self.members[member].url
+    }
+
+    /// Waits until it ends by itself; its exit status.
+    pub(crate) fn wait(&mut self, member: usize) -> Option<i32> {
+        self.members[member].process.wait()
     }
 
     pub(crate) fn id_of_process(&self, member: usize) -> u32 {
@@ -84,14 +105,16 @@ impl Group {
     pub(crate) fn restart(&mut self, member: usize) {
         let listen = format!("127.0.0.1:{}", self.ports[member]);
         let folder = self.folder(member);
-        self.members[member].process = Process::start(&folder, &["server", "--listen", &listen]);
+        let mut arguments = vec!["server", "--listen", &listen];
+        arguments.extend(self.more.get(member).into_iter().flatten().map(String::as_str));
+        self.members[member].process = Process::start(&folder, &arguments);
     }
 
     fn folder(&self, member: usize) -> PathBuf {
         self.members[member].process.folder.clone()
     }
 
-    fn kubectl(&self, member: usize, arguments: &[&str]) -> Output {
+    pub(crate) fn kubectl(&self, member: usize, arguments: &[&str]) -> Output {
         self.members[member].run(Command::new("kubectl").args(arguments))
     }
 

@@ -98,6 +98,12 @@ impl Identity {
 
     /// Says what a node of the cluster says, in the name of another authority.
     pub(crate) fn foreign(node: &str) -> Identity {
+        let (chain, key) = Identity::foreign_pem(&format!("system:node:{node}"), "system:nodes");
+        Identity::from_pem(&(chain + &key))
+    }
+
+    /// The same of anybody: certificate and key.
+    pub(crate) fn foreign_pem(name: &str, group: &str) -> (String, String) {
         let subject = |name: &str, group: &str| {
             let mut params = CertificateParams::default();
             params.distinguished_name = DistinguishedName::new();
@@ -110,11 +116,11 @@ impl Identity {
         ca.distinguished_name.remove(DnType::OrganizationName);
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = Issuer::new(ca, KeyPair::generate().expect("a key"));
-        let mut params = subject(&format!("system:node:{node}"), "system:nodes");
+        let mut params = subject(name, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &issuer).expect("it signs");
-        Identity::from_pem(&(certificate.pem() + &key.serialize_pem()))
+        (certificate.pem(), key.serialize_pem())
     }
 }
 

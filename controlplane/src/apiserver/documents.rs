@@ -1,4 +1,4 @@
-//! What is served beside the resources: discovery, OpenAPI, version, health, metrics, keys.
+//! What is served beside the resources: discovery, OpenAPI, version, health, keys.
 
 use super::body::{self, Body};
 use super::verbs::header_text;
@@ -43,7 +43,6 @@ impl Server {
             }
             ["version"] => return Some(version()),
             ["healthz" | "livez" | "readyz", ..] => return Some(self.health(&parts, query).await),
-            ["metrics"] => return Some(self.metrics()),
             [".well-known", "openid-configuration"] => return Some(self.openid()),
             ["openid", "v1", "jwks"] => {
                 return Some(answer::bytes_of(StatusCode::OK, self.pki.tokens().jwks(), "application/jwk-set+json"));
@@ -77,26 +76,6 @@ impl Server {
         let mut text: String = checks.iter().map(line).collect();
         let _ = writeln!(text, "{} check {}", parts[0], if is_ready { "passed" } else { "failed" });
         answer::text(if is_ready { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
-    }
-
-    fn metrics(&self) -> Response<Body> {
-        let mut text = String::from(
-            "# HELP apiserver_request_total Requests by verb and status code.\n# TYPE apiserver_request_total counter\n",
-        );
-        for ((verb, code), count) in self.requests.lock().iter() {
-            let _ = writeln!(text, "apiserver_request_total{{verb=\"{verb}\",code=\"{code}\"}} {count}");
-        }
-        let nodes = self.links.connected().len();
-        let revision = self.registry.revision();
-        let _ = writeln!(
-            text,
-            "# HELP coracle_node_links Nodes that are connected.\n# TYPE coracle_node_links gauge\ncoracle_node_links {nodes}"
-        );
-        let _ = writeln!(
-            text,
-            "# HELP coracle_store_revision The newest revision in memory.\n# TYPE coracle_store_revision counter\ncoracle_store_revision {revision}"
-        );
-        answer::bytes_of(StatusCode::OK, text, "text/plain; version=0.0.4; charset=utf-8")
     }
 
     fn openid(&self) -> Response<Body> {

@@ -4,28 +4,24 @@ use super::body::{self, Body};
 use super::{Server, answer};
 use crate::members::Membership;
 use crate::peers;
+use crate::pieces;
 use crate::pki::ClusterKeys;
 use crate::registry::{Attributes, Call, User, failed};
 use crate::store::group::{Member, MemberChange, Role};
 use crate::store::kv::Error;
 use api::Rejected;
 use api::rejected::Reason;
-use bytes::Bytes;
 use client::DeleteOptions;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Where all of this is.
 pub const PATH: &str = "/apis/coracle.dev/v1/members";
 /// Whose tokens let a server become a member.
 pub const JOINERS: &str = "system:bootstrappers:coracle:member";
-
-/// Pieces of a snapshot that wait for a slow client.
-const PIECES_MAX: usize = 16;
 
 /// What a server says of itself when it asks to become a member.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,9 +38,6 @@ pub struct Joined {
     pub member: u64,
     pub keys: ClusterKeys,
 }
-
-/// Where a snapshot is written to: a client, at its pace.
-struct Pieces(mpsc::Sender<Bytes>);
 
 impl Server {
     /// `rest`: the path below [`PATH`].
@@ -106,6 +99,7 @@ impl Server {
                 "id": format!("{:x}", member.id),
                 "name": member.name,
                 "url": member.url,
+                "clientURLs": member.client_urls,
                 "role": match role { Role::Learner => "learner", Role::Voter => "voter" },
                 "leader": known.leader == Some(member.id),
                 "alarm": known.alarms.contains(&member.id).then_some("NOSPACE"),
@@ -121,8 +115,8 @@ impl Server {
     fn snapshot(&self) -> Result<Response<Body>, Rejected> {
         let membership = self.membership()?.clone();
         let keys = self.pki.cluster_keys().map_err(Rejected::internal)?;
-        let (pieces, body) = mpsc::channel(PIECES_MAX);
-        tokio::task::spawn_blocking(move || match membership.save(&keys, Pieces(pieces)) {
+        let (pieces, body) = pieces::channel();
+        tokio::task::spawn_blocking(move || match membership.save(&keys, pieces) {
             Ok(manifest) => tracing::info!(revision = manifest.revision, keys = manifest.keys, "a snapshot was saved"),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a snapshot was not saved"),
         });
@@ -157,7 +151,7 @@ impl Server {
                 break id;
             }
         };
-        let member = Member { id, name, url };
+        let member = Member { id, name, url, ..Member::default() };
         tracing::info!(member = format!("{id:x}"), name = member.name, url = member.url, "a member joins");
         membership.change(MemberChange::Add(member)).await.map_err(|error| refused(&error))?;
         let joined = Joined {
@@ -184,17 +178,6 @@ impl Server {
             Err(rejected) if rejected.is_not_found() || rejected.is_conflict() => Err(spent(rejected)),
             deleted => deleted.map(drop),
         }
-    }
-}
-
-impl std::io::Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
-        sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

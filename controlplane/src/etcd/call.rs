@@ -6,15 +6,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::Stream;
+use futures::future::MapOk;
+use futures::{Stream, TryFutureExt as _};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use prost::Message;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
-use tonic::server::{Grpc, StreamingService};
+use tonic::server::{Grpc, ServerStreamingService, StreamingService};
 use tonic::{Request, Response, Status};
+
+use super::refusal;
 
 /// What a request may weigh: etcd's limit, and half a mebibyte for what surrounds keys and values.
 pub(super) const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -102,10 +105,24 @@ fn whole(bytes: &[u8]) -> Result<Option<&[u8]>, Status> {
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > MESSAGE_BYTES_MAX {
-        let why = format!("grpc: received message larger than max ({length} vs. {MESSAGE_BYTES_MAX})");
-        return Err(Status::resource_exhausted(why));
+        return Err(refusal::oversized(length));
     }
     Ok(rest.get(..length))
+}
+
+/// A question, and a stream of answers.
+pub(super) async fn answers<Q, A, F, T, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+where
+    Q: Message + Default + 'static,
+    A: Message + 'static,
+    F: FnOnce(Q) -> T,
+    T: Future<Output = Result<S, Status>>,
+    S: Stream<Item = Result<A, Status>> + Send + 'static,
+    B: HttpBody + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
+    let mut grpc = Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    grpc.server_streaming(Call(Some(act)), request).await
 }
 
 /// Questions and answers in streams that live as long as either side wants.
@@ -157,6 +174,22 @@ impl HttpBody for Answer {
 }
 
 // === impl Call ===
+
+impl<Q, A, F, T, S> ServerStreamingService<Q> for Call<F>
+where
+    F: FnOnce(Q) -> T,
+    T: Future<Output = Result<S, Status>>,
+    S: Stream<Item = Result<A, Status>>,
+{
+    type Response = A;
+    type ResponseStream = S;
+    type Future = MapOk<T, fn(S) -> Response<S>>;
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let act = self.0.take().expect("a call is made once");
+        act(request.into_inner()).map_ok(Response::new)
+    }
+}
 
 impl<Q, A, F, S> StreamingService<Q> for Call<F>
 where

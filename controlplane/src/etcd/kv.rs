@@ -51,7 +51,11 @@ pub(super) async fn txn(face: Arc<Face>, request: TxnRequest) -> Result<TxnRespo
 }
 
 pub(super) async fn compact(face: Arc<Face>, request: CompactionRequest) -> Result<Done, Status> {
-    face.store.compact(unsigned(request.revision)).await.map_err(|error| face.refused(error))?;
+    let revision = unsigned(request.revision);
+    face.store.compact(revision).await.map_err(|error| face.refused(error))?;
+    if request.physical {
+        face.store.swept(revision).await.map_err(|error| face.refused(error))?;
+    }
     Ok(Done { header: face.header(face.store.revision()) })
 }
 
@@ -211,7 +215,7 @@ fn store_op(op: &RequestOp, ops_max: usize) -> Result<Op, Status> {
         Some(Request::Put(request)) => store_put(request.clone()),
         Some(Request::DeleteRange(request)) => store_delete(request.clone()),
         Some(Request::Txn(request)) => store_txn(request, ops_max).map(Op::Txn),
-        None => Err(refusal::empty_key()),
+        None => Err(refusal::key_not_found()),
     }
 }
 

@@ -37,23 +37,28 @@ pub(super) fn keep_alive(
 ) -> impl Stream<Item = Result<LeaseKeepAliveResponse, Status>> {
     stream::unfold(Some((face, requests)), async |place| {
         let (face, mut requests) = place?;
-        let request = tokio::select! {
-            request = requests.message() => request,
+        let answer = tokio::select! {
+            answer = answer(&face, &mut requests) => answer?,
             () = face.stop.cancelled() => Err(refusal::stopped()),
         };
-        let id = match request {
-            Ok(request) => request?.id,
-            Err(status) => return Some((Err(status), None)),
-        };
-        // A lease that is gone has no time to live; that is no error.
-        let ttl = match face.store.keep_alive(id).await {
-            Ok(ttl) => signed(ttl),
-            Err(Error::NoLease(_)) => 0,
-            Err(error) => return Some((Err(face.refused(error)), None)),
-        };
-        let header = face.header(face.store.revision());
-        Some((Ok(LeaseKeepAliveResponse { header, id, ttl }), Some((face, requests))))
+        let goes_on = answer.is_ok().then_some((face, requests));
+        Some((answer, goes_on))
     })
+}
+
+/// `None`: the client has nothing more to say.
+async fn answer(face: &Face, requests: &mut Streaming<LeaseRequest>) -> Option<Result<LeaseKeepAliveResponse, Status>> {
+    let id = match requests.message().await {
+        Ok(request) => request?.id,
+        Err(status) => return Some(Err(status)),
+    };
+    // A lease that is gone has no time to live; that is no error.
+    let ttl = match face.store.keep_alive(id).await {
+        Ok(ttl) => signed(ttl),
+        Err(Error::NoLease(_)) => 0,
+        Err(error) => return Some(Err(face.refused(error))),
+    };
+    Some(Ok(LeaseKeepAliveResponse { header: face.header(face.store.revision()), id, ttl }))
 }
 
 pub(super) async fn time_to_live(

@@ -21,6 +21,7 @@ use super::authority::Tolerant;
 use super::strand::Strand;
 use super::{BoxError, Face};
 use crate::listener;
+use crate::members::Membership;
 use crate::pki::certificate::Subject;
 use crate::store::Store;
 
@@ -34,6 +35,8 @@ const STREAMS_MAX: u32 = 10_000;
 const RESETS_PENDING_MAX: usize = 100;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Who may not ask is told so, and does not hold a place for longer.
+const REFUSED_MAX: Duration = Duration::from_secs(10);
 /// A client that is gone without a word is noticed after two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -41,8 +44,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub struct Config {
     /// Bound already: its address may have been chosen by the system.
     pub listener: TcpListener,
-    /// Where clients reach this member.
-    pub url: String,
+    pub membership: Membership,
     pub security: Security,
     pub clock: Clock,
 }
@@ -60,7 +62,7 @@ pub enum Security {
 /// # Errors
 /// The address is not a loopback one, and would be served without security.
 pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Result<(), std::io::Error> {
-    let Config { listener, url, security, clock } = config;
+    let Config { listener, membership, security, clock } = config;
     let address = listener.local_addr()?;
     let acceptor = match security {
         Security::Tls(tls) => {
@@ -74,7 +76,7 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
         }
     };
-    let face = Arc::new(Face::new(store, url, stop.clone()));
+    let face = Arc::new(Face::new(store, membership, stop.clone()));
     let connect = |tcp| connect(Arc::clone(&face), acceptor.clone(), clock.clone(), tcp);
     listener::serve(listener, "etcd", CONNECTIONS_MAX, stop, connect).await;
     Ok(())
@@ -88,7 +90,9 @@ async fn connect(face: Arc<Face>, acceptor: Option<TlsAcceptor>, clock: Clock, t
     let certificates = stream.get_ref().1.peer_certificates();
     let subject = certificates.and_then(|chain| chain.first()).and_then(Subject::of);
     let valid_for = subject.as_ref().map_or(Duration::MAX, |subject| subject.valid_for(clock.now()));
-    converse(face, stream, refused(subject.as_ref()), valid_for).await
+    let refused = refused(subject.as_ref());
+    let valid_for = if refused.is_some() { valid_for.min(REFUSED_MAX) } else { valid_for };
+    converse(face, stream, refused, valid_for).await
 }
 
 /// Why a client may not use the store, if so.

@@ -61,7 +61,8 @@ pub(super) async fn defragment(face: Arc<Face>, _: Empty) -> Result<Done, Status
 /// Of all that was ever applied.
 pub(super) async fn hash(face: Arc<Face>, _: Empty) -> Result<HashResponse, Status> {
     let status = face.store.status().await.map_err(|error| face.refused(error))?;
-    Ok(HashResponse { header: face.header(face.store.revision()), hash: folded(status.digest), compact_revision: 0 })
+    let header = face.header(face.store.revision());
+    Ok(HashResponse { header, hash: folded(status.digest), ..HashResponse::default() })
 }
 
 /// Of all versions that can be read at a revision.
@@ -71,6 +72,7 @@ pub(super) async fn hash_kv(face: Arc<Face>, request: HashKvRequest) -> Result<H
         header: face.header(hashed.revision),
         hash: folded(hashed.hash),
         compact_revision: signed(hashed.compacted),
+        hash_revision: if request.revision > 0 { request.revision } else { signed(hashed.revision) },
     })
 }
 
@@ -99,10 +101,6 @@ pub(super) async fn move_leader(face: Arc<Face>, request: MoveLeaderRequest) -> 
         }
     }
     Ok(Done { header: face.header(face.store.revision()) })
-}
-
-pub(super) async fn snapshot(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {
-    Err(refusal::not_served("a snapshot is made with `coracle snapshot save`; etcd's file format is not written"))
 }
 
 pub(super) async fn downgrade(_: Arc<Face>, _: Empty) -> Result<Empty, Status> {

@@ -1,6 +1,9 @@
 //! etcd's API as a client sees it, without a socket: what is answered, and in which words it is refused.
 
 mod calls;
+mod members;
+mod snapshots;
+mod strange;
 mod watches;
 
 use std::future::Future;
@@ -22,6 +25,7 @@ use tonic::{Code, Request, Status};
 use super::Face;
 use super::call::Prost;
 use super::wire::*;
+use crate::members::Membership;
 use crate::store::{Config, Store};
 
 /// A client that calls the face as if there were a connection.
@@ -48,6 +52,18 @@ impl GrpcService<Body> for Direct {
     }
 }
 
+/// Of a store that nobody else takes part in.
+fn alone(store: &Store) -> Membership {
+    let dial = |url: &str| client::http::Config {
+        server: url.to_owned(),
+        ca_pem: None,
+        credentials: client::http::Credentials::Anonymous,
+        user_agent: String::new(),
+        insecure: false,
+    };
+    Membership::new(store.clone(), Arc::new(dial))
+}
+
 fn path(method: &str) -> http::uri::PathAndQuery {
     format!("/etcdserverpb.{method}").parse().unwrap()
 }
@@ -56,7 +72,7 @@ impl Client {
     fn new() -> Client {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(Config::new(dir.path())).unwrap();
-        let mut face = Face::new(store.clone(), "http://127.0.0.1:2379".into(), CancellationToken::new());
+        let mut face = Face::new(store.clone(), alone(&store), CancellationToken::new());
         face.progress_every = Duration::from_millis(50);
         Client { face: Arc::new(face), store, _dir: dir }
     }
@@ -102,7 +118,7 @@ impl Client {
     }
 
     async fn compact(&self, revision: i64) -> Result<Done, Status> {
-        self.ask("KV/Compact", CompactionRequest { revision, physical: false }).await
+        self.ask("KV/Compact", CompactionRequest { revision, physical: true }).await
     }
 }
 

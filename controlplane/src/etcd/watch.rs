@@ -117,7 +117,7 @@ impl Session {
                     Ok(Some(request)) => self.take(request).await,
                     // The client has nothing more to say: the stream ends, and its watches with it.
                     Ok(None) => return None,
-                    Err(status) => Err(status),
+                    Err(status) => Err(refusal::of_stream(status)),
                 },
                 Some((id, changes)) = self.behind.next(), if !self.behind.is_empty() => self.catch_up(id, changes).await,
                 (previous, changes) = fed(&mut self.feeds) => self.share(previous, changes).await,

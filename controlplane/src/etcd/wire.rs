@@ -424,7 +424,37 @@ pub struct Member {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct MemberListResponse {
+pub struct MemberAddRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub peer_urls: Vec<String>,
+    #[prost(bool, tag = "2")]
+    pub is_learner: bool,
+}
+
+/// Of a removal and of a promotion.
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberUpdateRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub peer_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct MemberListRequest {
+    #[prost(bool, tag = "1")]
+    pub linearizable: bool,
+}
+
+/// Of a list, and of every change but an addition.
+#[derive(Clone, PartialEq, Message)]
+pub struct MembersResponse {
     #[prost(message, optional, tag = "1")]
     pub header: Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
@@ -503,9 +533,22 @@ pub struct HashResponse {
     pub header: Option<ResponseHeader>,
     #[prost(uint32, tag = "2")]
     pub hash: u32,
-    /// Of a hash of keys alone.
+    /// This and what follows: of a hash of keys alone.
     #[prost(int64, tag = "3")]
     pub compact_revision: i64,
+    #[prost(int64, tag = "4")]
+    pub hash_revision: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SnapshotResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// After this piece, without the checksum.
+    #[prost(uint64, tag = "2")]
+    pub remaining_bytes: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub blob: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,5 +1,8 @@
-//! Frames between members: who speaks, and the files of a snapshot. Each is preceded by its length, in four bytes.
+//! Frames between members: who speaks, the files of a snapshot, questions and answers. Each is preceded by its length,
+//! in four bytes.
 
+use crate::store::group::Question;
+use crate::store::kv::Error;
 use bytes::Bytes;
 use prost::Message;
 use std::io;
@@ -25,6 +28,37 @@ pub(super) struct Hello {
     /// Where whoever speaks is to be answered.
     #[prost(string, tag = "5")]
     pub(super) url: String,
+    /// Questions follow, and are answered on this connection.
+    #[prost(bool, tag = "6")]
+    pub(super) is_asking: bool,
+}
+
+/// What a member asks the leader about a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Asks {
+    /// Answers come in any order.
+    #[prost(uint64, tag = "1")]
+    pub(super) number: u64,
+    #[prost(int64, tag = "2")]
+    pub(super) lease: i64,
+    /// It is to live on; otherwise it is looked at.
+    #[prost(bool, tag = "3")]
+    pub(super) renews: bool,
+}
+
+/// What the leader says.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Says {
+    #[prost(uint64, tag = "1")]
+    pub(super) number: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) seconds: u64,
+    /// There is no such lease.
+    #[prost(bool, tag = "3")]
+    pub(super) is_gone: bool,
+    /// Why it cannot say; empty: it can.
+    #[prost(string, tag = "4")]
+    pub(super) refusal: String,
 }
 
 /// What the other side says to a hello, and to a whole snapshot.
@@ -68,6 +102,44 @@ impl Answer {
     }
 }
 
+// === impl Asks ===
+
+impl Asks {
+    pub(super) fn new(number: u64, question: Question) -> Asks {
+        let (lease, renews) = match question {
+            Question::Renew(lease) => (lease, true),
+            Question::Left(lease) => (lease, false),
+        };
+        Asks { number, lease, renews }
+    }
+
+    pub(super) fn question(self) -> Question {
+        if self.renews { Question::Renew(self.lease) } else { Question::Left(self.lease) }
+    }
+}
+
+// === impl Says ===
+
+impl Says {
+    pub(super) fn new(number: u64, answer: Result<u64, Error>) -> Says {
+        let says = Says { number, ..Says::default() };
+        match answer {
+            Ok(seconds) => Says { seconds, ..says },
+            Err(Error::NoLease(_)) => Says { is_gone: true, ..says },
+            Err(error) => Says { refusal: error.to_string(), ..says },
+        }
+    }
+
+    /// What was asked about a lease.
+    pub(super) fn answer(self, lease: i64) -> Result<u64, Error> {
+        match self {
+            Says { is_gone: true, .. } => Err(Error::NoLease(lease)),
+            Says { refusal, .. } if !refusal.is_empty() => Err(Error::Unavailable(refusal)),
+            Says { seconds, .. } => Ok(seconds),
+        }
+    }
+}
+
 // === impl File ===
 
 impl File {
@@ -86,6 +158,20 @@ mod tests {
         let is_plain = |name: &str| File { name: name.to_owned(), bytes: 1 }.is_plain();
         assert!(is_plain("000012.sst") && is_plain("CURRENT"));
         assert!(!is_plain("../identity") && !is_plain("/etc/passwd") && !is_plain("..") && !is_plain("a\0b"));
+    }
+
+    #[test]
+    fn questions_and_answers_travel() {
+        for question in [Question::Renew(7), Question::Left(-7)] {
+            let asks: Asks = decode(Some(Ok(encode(&Asks::new(3, question))))).unwrap();
+            assert_eq!((asks.number, asks.question()), (3, question));
+        }
+        for answer in [Ok(60), Err(Error::NoLease(7))] {
+            let says: Says = decode(Some(Ok(encode(&Says::new(3, answer.clone()))))).unwrap();
+            assert_eq!((says.number, says.answer(7)), (3, answer));
+        }
+        let away = Says::new(3, Err(Error::Unavailable("it does not lead".into()))).answer(7);
+        assert!(matches!(away, Err(Error::Unavailable(why)) if why.contains("it does not lead")));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What other members say to this one.
 
-use super::frame::{self, Answer, File, Hello};
+use super::asking::{ANSWER_TIMEOUT, QUESTIONS_MAX};
+use super::frame::{self, Answer, Asks, File, Hello, Says};
 use super::{MEMBERS, Outbox, tune, user_name};
 use crate::pki::certificate::Subject;
 use crate::store::Store;
 use crate::store::group::SnapshotData;
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, SinkExt, StreamExt};
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -50,6 +52,9 @@ impl Inbox {
             return SinkExt::<Bytes>::close(&mut wire).await;
         }
         self.outbox.hear(hello.from, hello.url.clone());
+        if hello.is_asking {
+            return self.answer(&mut wire).await;
+        }
         if hello.is_snapshot {
             return self.snapshot(&mut wire, &hello).await;
         }
@@ -79,6 +84,27 @@ impl Inbox {
             tracing::warn!(from = format!("{:x}", hello.from), %error, "a member says what no member says");
             io::Error::new(io::ErrorKind::InvalidData, error)
         })
+    }
+
+    /// Answers what the other member asks, each question as soon as that is possible.
+    async fn answer(&self, wire: &mut Wire) -> io::Result<()> {
+        let mut answers = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                frame = wire.next(), if answers.len() < QUESTIONS_MAX => {
+                    let Some(frame) = frame else { return Ok(()) };
+                    let asks: Asks = frame::decode(Some(frame))?;
+                    answers.push(async move { Says::new(asks.number, self.store.answer(asks.question()).await) });
+                }
+                Some(says) = answers.next(), if !answers.is_empty() => {
+                    wire.feed(frame::encode(&says)).await?;
+                    while let Some(Some(says)) = answers.next().now_or_never() {
+                        wire.feed(frame::encode(&says)).await?;
+                    }
+                    within(ANSWER_TIMEOUT, SinkExt::<Bytes>::flush(wire)).await??;
+                }
+            }
+        }
     }
 
     /// A message and the files that belong to it; the group hears of it when all are on the disk.

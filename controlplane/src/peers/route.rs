@@ -20,14 +20,14 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// A member that takes nothing for so long is as good as away.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the receiver of a snapshot has all of it on its disk.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two attempts; doubled up to the maximum.
-const WAIT_MIN: Duration = Duration::from_millis(50);
+pub(super) const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Messages that are written together.
-const TOGETHER_MAX: usize = 128;
+pub(super) const TOGETHER_MAX: usize = 128;
 
 pub(super) struct Route {
     store: Store,
@@ -37,7 +37,15 @@ pub(super) struct Route {
     tls: Tls,
 }
 
-type Wire = Framed<TlsStream<TcpStream>, LengthDelimitedCodec>;
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Messages,
+    Snapshot,
+    Questions,
+}
+
+pub(super) type Wire = Framed<TlsStream<TcpStream>, LengthDelimitedCodec>;
 
 // === impl Route ===
 
@@ -50,7 +58,7 @@ impl Route {
     pub(super) async fn run(self: Arc<Self>, mut letters: mpsc::Receiver<Letter>) {
         let (mut wait, mut is_up) = (WAIT_MIN, true);
         while let Some(first) = letters.recv().await {
-            let error = match self.dial(false).await {
+            let error = match self.dial(Purpose::Messages).await {
                 Ok(mut wire) => {
                     (wait, is_up) = (WAIT_MIN, true);
                     tracing::info!(member = format!("{:x}", self.to.id), url = self.to.url, "connected to a member");
@@ -117,7 +125,7 @@ impl Route {
         }
     }
 
-    async fn dial(&self, is_snapshot: bool) -> io::Result<Wire> {
+    pub(super) async fn dial(&self, purpose: Purpose) -> io::Result<Wire> {
         let to = self.to.url.strip_prefix("https://").unwrap_or(&self.to.url).trim_end_matches('/');
         let tcp = within(DIAL_TIMEOUT, TcpStream::connect(to)).await?;
         tune(&tcp)?;
@@ -128,7 +136,8 @@ impl Route {
         }
         let mut wire = Framed::new(stream, frame::codec());
         let (cluster, from) = (self.store.cluster_id(), self.store.member_id());
-        let hello = Hello { cluster, from, to: self.to.id, is_snapshot, url: self.url.clone() };
+        let (is_snapshot, is_asking) = (purpose == Purpose::Snapshot, purpose == Purpose::Questions);
+        let hello = Hello { cluster, from, to: self.to.id, is_snapshot, url: self.url.clone(), is_asking };
         within(DIAL_TIMEOUT, wire.send(frame::encode(&hello))).await?;
         frame::decode::<Answer>(within(DIAL_TIMEOUT, async { Ok(wire.next().await) }).await?)?.check()?;
         Ok(wire)
@@ -145,7 +154,7 @@ impl Route {
     }
 
     async fn snapshot(&self, message: Bytes, folder: &Path) -> io::Result<u64> {
-        let mut wire = self.dial(true).await?;
+        let mut wire = self.dial(Purpose::Snapshot).await?;
         within(WRITE_TIMEOUT, wire.send(message)).await?;
         let mut files = tokio::fs::read_dir(folder).await?;
         let mut sent = 0;
@@ -169,6 +178,6 @@ impl Route {
     }
 }
 
-async fn within<T>(limit: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(super) async fn within<T>(limit: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(limit, act).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

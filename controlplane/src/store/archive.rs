@@ -15,6 +15,7 @@ use rocksdb::{DB, WriteBatch, WriteOptions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
@@ -23,6 +24,9 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const DATABASE: &str = "db/";
 const SUM_BYTES: usize = 32;
+/// Of a tar archive; it ends with two of them.
+const BLOCK_BYTES: u64 = 512;
+const TAIL_BYTES: u64 = 2 * BLOCK_BYTES;
 /// Written at a time.
 const PIECE_BYTES: usize = 128 << 10;
 /// No small file is larger.
@@ -57,19 +61,26 @@ pub enum Error {
     Open(#[from] OpenError),
 }
 
+/// A snapshot that is taken, and not written yet: later changes are not in it. What it holds of the disk it gives back
+/// when it goes.
+pub struct Taken {
+    image: Image,
+    manifest: Manifest,
+    /// By name; the manifest comes first.
+    small: Vec<(String, Vec<u8>)>,
+    /// Names of the database's files.
+    files: Vec<OsString>,
+    bytes: u64,
+}
+
 /// Adds up what goes through it.
 struct Summed<T> {
     inner: T,
     sum: Sha256,
 }
 
-/// Writes a snapshot with some small files beside the database. Blocks.
-pub(super) fn save(
-    disk: &Disk,
-    cluster: u64,
-    beside: &BTreeMap<String, Vec<u8>>,
-    out: impl Write,
-) -> Result<Manifest, Error> {
+/// Takes a snapshot, to be written with some small files beside the database. Blocks.
+pub(super) fn take(disk: &Disk, cluster: u64, beside: &BTreeMap<String, Vec<u8>>) -> Result<Taken, Error> {
     let image = disk.image().map_err(Error::Database)?;
     let manifest = {
         let db = DB::open_for_read_only(&disk::options(false, 0), image.path(), false).map_err(rocks)?;
@@ -81,25 +92,22 @@ pub(super) fn save(
         let keys = state::read(&mut view, record.head(), &all).map_err(broken)?.count;
         Manifest { format: FORMAT, cluster: format!("{cluster:x}"), revision: record.revision, keys }
     };
-    let mut archive =
-        tar::Builder::new(Summed { inner: BufWriter::with_capacity(PIECE_BYTES, out), sum: Sha256::new() });
     let json = serde_json::to_vec(&manifest).map_err(io::Error::other)?;
-    let small = [(MANIFEST.to_owned(), json)].into_iter().chain(beside.clone());
-    for (name, bytes) in small {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o600);
-        archive.append_data(&mut header, name, &*bytes)?;
+    let small: Vec<_> = [(MANIFEST.to_owned(), json)].into_iter().chain(beside.clone()).collect();
+    let mut bytes = TAIL_BYTES + small.iter().map(|(_, bytes)| entry_bytes(bytes.len() as u64)).sum::<u64>();
+    let mut files = Vec::new();
+    for file in std::fs::read_dir(image.path())? {
+        let file = file?;
+        bytes += entry_bytes(file.metadata()?.len());
+        files.push(file.file_name());
     }
-    let mut files: Vec<_> = std::fs::read_dir(image.path())?.collect::<io::Result<_>>()?;
-    files.sort_by_key(std::fs::DirEntry::file_name);
-    for file in files {
-        archive.append_path_with_name(file.path(), Path::new(DATABASE).join(file.file_name()))?;
-    }
-    let Summed { mut inner, sum } = archive.into_inner()?;
-    inner.write_all(&sum.finalize())?;
-    inner.flush()?;
-    Ok(manifest)
+    files.sort();
+    Ok(Taken { image, manifest, small, files, bytes })
+}
+
+/// What a file takes in an archive: its head, and whole blocks of content.
+fn entry_bytes(content: u64) -> u64 {
+    BLOCK_BYTES + content.next_multiple_of(BLOCK_BYTES)
 }
 
 /// Checks a snapshot from its first byte to its last, and tells what it is.
@@ -209,6 +217,43 @@ fn checked(path: &Path) -> Result<impl Read, Error> {
 
 fn rocks(error: rocksdb::Error) -> Error {
     Error::Database(error.into_string())
+}
+
+// === impl Taken ===
+
+impl Taken {
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.manifest.revision
+    }
+
+    /// How many bytes will be written before the checksum.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes it to where [`restore`] reads it. Blocks.
+    ///
+    /// # Errors
+    /// Its files cannot be read, or what is written to takes no more.
+    pub fn write(self, out: impl Write) -> Result<Manifest, Error> {
+        let out = BufWriter::with_capacity(PIECE_BYTES, out);
+        let mut archive = tar::Builder::new(Summed { inner: out, sum: Sha256::new() });
+        for (name, bytes) in self.small {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o600);
+            archive.append_data(&mut header, name, &*bytes)?;
+        }
+        for name in &self.files {
+            archive.append_path_with_name(self.image.path().join(name), Path::new(DATABASE).join(name))?;
+        }
+        let Summed { mut inner, sum } = archive.into_inner()?;
+        inner.write_all(&sum.finalize())?;
+        inner.flush()?;
+        Ok(self.manifest)
+    }
 }
 
 // === impl Summed ===

@@ -12,7 +12,9 @@ use prost::Message as _;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, LogLevel, Options, ReadOptions};
 use rocksdb::{WriteBatch, WriteOptions};
+use tokio::time::Instant;
 
+use super::figures::Counts;
 use super::identity::{self, Identity, OpenError, sync_dir};
 use super::keys;
 use super::kv::{Error, Range, Ranged};
@@ -47,6 +49,7 @@ pub(super) struct Disk {
     /// Says which database counts; changes when an image is installed.
     identity: Mutex<Identity>,
     images: AtomicU64,
+    pub(super) counts: Counts,
 }
 
 struct Open {
@@ -71,7 +74,7 @@ impl Disk {
         let path = dir.join(&identity.database);
         let db = Open::open(&path, create, cache_bytes)?;
         let (db, identity) = (RwLock::new(Some(db)), Mutex::new(identity));
-        Ok(Disk { db, dir: dir.into(), cache_bytes, identity, images: AtomicU64::new(0) })
+        Ok(Disk { db, dir: dir.into(), cache_bytes, identity, images: AtomicU64::new(0), counts: Counts::default() })
     }
 
     /// Waits for reads under way, and lets go of the files.
@@ -186,8 +189,13 @@ impl Medium for Disk {
         options.set_sync(sync);
         let db = self.db();
         let open = db.as_ref().ok_or_else(closed)?;
+        let (bytes, began) = (batch.size_in_bytes() as u64, Instant::now());
         open.db.write_opt(batch, &options).map_err(|error| error.into_string())?;
         *open.head.lock() = head;
+        self.counts.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if sync {
+            self.counts.synced(began.elapsed());
+        }
         Ok(())
     }
 

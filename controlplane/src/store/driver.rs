@@ -1,6 +1,6 @@
 //! What this member must do next for the group to agree: the Raft library as a state machine without I/O.
 //!
-//! Knows no disk, no clock, no network and no commands: it is told what happened, and [`Driver::next`] tells what has
+//! Knows no disk, no clock, no network and no commands of the store: it is told what happened, and [`Driver::next`] tells what has
 //! to be sent, written and applied. The caller does it and says so with [`Driver::written`].
 //!
 //! # One member
@@ -9,12 +9,14 @@
 //! one fsync, and the log on disk stays empty. As soon as there is a second member, entries are written first and
 //! applied when a quorum has them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 use raft::{Config, ProgressState, RawNode, ReadState, Ready, SnapshotStatus, StateRole, Storage};
 
 use super::flaw::{Flaw, Planted};
+use super::group::{MemberChange, can_spare};
+use super::kv::Error;
 use super::log::{Kept, Log, Position};
 use super::recent::GENERATION_MAX;
 
@@ -29,6 +31,10 @@ const APPLY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// A follower campaigns after 10 to 20 ticks without a leader.
 pub(super) const ELECTION_TICKS: usize = 10;
 const HEARTBEAT_TICKS: usize = 2;
+/// A member that was not heard of for so long is not up.
+const UP_TICKS: u64 = 2 * ELECTION_TICKS as u64;
+/// A learner that is no further behind may become a voter.
+const BEHIND_MAX: u64 = 1_000;
 /// What is kept of the log for followers that lag; those further behind get a snapshot.
 const KEPT: Kept = Kept { entries: 10_000, bytes: 32 * 1024 * 1024 };
 /// Nobody lags behind a sole member.
@@ -52,6 +58,9 @@ pub(super) struct Driver {
     node: RawNode<Log>,
     setup: Setup,
     applied: u64,
+    ticks: u64,
+    /// When other members were last heard of.
+    heard: HashMap<u64, u64>,
 }
 
 /// What must be done before the driver can go on.
@@ -107,7 +116,7 @@ impl Driver {
         };
         let logger = slog::Logger::root(super::trace::Forward, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|error| error.to_string())?;
-        let mut driver = Driver { node, setup, applied };
+        let mut driver = Driver { node, setup, applied, ticks: 0, heard: HashMap::new() };
         driver.node.mut_store().planted = setup.planted;
         driver.settle_timeout();
         Ok(driver)
@@ -154,6 +163,7 @@ impl Driver {
 
     /// A tenth of a second has gone by.
     pub(super) fn tick(&mut self) {
+        self.ticks += 1;
         self.node.tick();
         self.settle_timeout();
     }
@@ -172,12 +182,38 @@ impl Driver {
         self.settle_timeout();
     }
 
+    /// Why this member, if it leads, does not begin a change of who takes part.
+    pub(super) fn refuses(&self, change: &MemberChange) -> Option<Error> {
+        if !self.is_leader() {
+            return None;
+        }
+        let conf = self.conf();
+        if let Some(why) = change.contradicts(&conf) {
+            return Some(Error::Invalid(why));
+        }
+        match change {
+            // Until it had caught up, nothing could be settled without it.
+            MemberChange::Promote(id) if !self.may_promote(*id, BEHIND_MAX) => {
+                Some(Error::NotReady(format!("member {id:x} has not caught up yet")))
+            }
+            MemberChange::Remove(id) if !can_spare(&conf.voters, *id, |voter| self.is_up(voter)) => {
+                Some(Error::NotReady(format!("without member {id:x}, too few of those that vote are up")))
+            }
+            _ => None,
+        }
+    }
+
     /// Does a learner take what it is sent, has it been heard of lately, and is it at most `behind` entries behind?
     pub(super) fn may_promote(&self, id: u64, behind: u64) -> bool {
         let progress = self.node.raft.prs().get(id);
         // One that was only just added counts as heard of, and in a young group as close, but has nothing yet.
         let is_following = progress.is_some_and(|known| known.state == ProgressState::Replicate && known.recent_active);
         self.is_leader() && is_following && progress.is_some_and(|known| known.matched + behind >= self.last())
+    }
+
+    /// Is a member this one, or was it heard of lately?
+    fn is_up(&self, id: u64) -> bool {
+        id == self.setup.id || self.heard.get(&id).is_some_and(|at| at + UP_TICKS > self.ticks)
     }
 
     /// Asks another member to lead; nothing happens if it is not up to date in time.
@@ -190,6 +226,7 @@ impl Driver {
         if is_local(message.msg_type()) || self.is_stale_reject(&message) {
             return Ok(());
         }
+        self.heard.insert(message.from, self.ticks);
         let last = self.last();
         if message.msg_type() == MessageType::MsgHeartbeat && message.term >= self.term() && message.commit > last {
             if !self.setup.planted.is(Flaw::AmnesiaIgnored) {
@@ -253,6 +290,7 @@ impl Driver {
     }
 
     pub(super) fn report_unreachable(&mut self, to: u64) {
+        self.heard.remove(&to);
         self.node.report_unreachable(to);
     }
 

@@ -21,6 +21,10 @@ pub(super) struct Garbage {
 // === impl Garbage ===
 
 impl Garbage {
+    pub(super) fn swept_for(&self) -> u64 {
+        self.swept_for
+    }
+
     /// Looks at [`SWEEP_MAX`] changes at most; how many there were.
     pub(super) fn sweep<M: Medium>(&mut self, medium: &M, head: Head) -> Result<usize, String> {
         if self.swept_for >= head.compacted {

@@ -5,14 +5,29 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
 use super::disk::Image;
+use super::kv::Error;
 use super::record::Record;
 
-/// Takes messages to other members, without waiting. What cannot be sent is dropped; the group asks again.
+/// The way to other members.
 pub trait Carrier: Send + Sync + 'static {
+    /// Takes a message, without waiting. What cannot be sent is dropped; the group asks again.
     fn send(&self, letter: Letter);
+
+    /// Asks a member what [`Store::answer`](super::Store::answer) says there. Unavailable: it could not be asked.
+    fn ask(&self, to: u64, question: Question) -> BoxFuture<'static, Result<u64, Error>>;
+}
+
+/// What the leader alone can answer, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// A lease is to live for its whole time from now on.
+    Renew(i64),
+    /// What a lease has left.
+    Left(i64),
 }
 
 /// A message for another member.
@@ -39,6 +54,10 @@ pub struct Member {
     /// Where the other members reach it.
     #[prost(string, tag = "3")]
     pub url: String,
+    /// Where clients of etcd's API reach it; none: it does not serve that.
+    #[prost(string, repeated, tag = "4")]
+    #[serde(default)]
+    pub client_urls: Vec<String>,
 }
 
 /// How a member takes part.
@@ -68,6 +87,14 @@ struct Entry {
     set: Option<Member>,
     #[prost(uint64, tag = "2")]
     removed: u64,
+}
+
+/// Would those voters that are up, without one of them, still be most of the others? One that is not up takes nothing
+/// with it.
+pub(super) fn can_spare(voters: &[u64], member: u64, is_up: impl Fn(u64) -> bool) -> bool {
+    let others = voters.iter().filter(|voter| **voter != member);
+    let up = others.clone().filter(|voter| is_up(**voter)).count();
+    !voters.contains(&member) || !is_up(member) || 2 * up > others.count()
 }
 
 /// The members as this one knows them.
@@ -166,5 +193,22 @@ impl Members {
             .collect();
         members.sort_by_key(|(member, _)| member.id);
         Members { members, alarms: record.alarms.clone(), leader, term }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_is_spared_only_if_most_of_the_others_are_up() {
+        let spared = |voters: &[u64], member: u64, up: &[u64]| can_spare(voters, member, |voter| up.contains(&voter));
+        assert!(spared(&[1, 2, 3], 3, &[1, 2, 3]));
+        assert!(spared(&[1, 2, 3], 3, &[1, 2]), "it is gone already");
+        assert!(!spared(&[1, 2, 3], 2, &[1, 2]), "one of two would be left");
+        assert!(spared(&[1, 2], 2, &[1, 2]));
+        assert!(spared(&[1, 2], 2, &[1]));
+        assert!(spared(&[1, 2, 3], 4, &[1, 2]), "a learner does not count");
+        assert!(!spared(&[1, 2, 3, 4, 5], 1, &[1, 2, 3]));
     }
 }

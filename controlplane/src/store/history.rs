@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub(super) struct History {
     newest: Sender<u64>,
     bytes_max: usize,
     past: Option<Arc<dyn Past>>,
+    /// Keys and values of all puts so far.
+    put_bytes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -102,11 +105,16 @@ impl History {
             is_closed: false,
         };
         ring.mark(Instant::now(), head.revision);
-        History { ring: Mutex::new(ring), newest: Sender::new(head.revision), bytes_max, past }
+        let (ring, newest, put_bytes) = (Mutex::new(ring), Sender::new(head.revision), AtomicU64::new(0));
+        History { ring, newest, bytes_max, past, put_bytes }
     }
 
     pub(super) fn revision(&self) -> u64 {
         *self.newest.borrow()
+    }
+
+    pub(super) fn put_bytes(&self) -> u64 {
+        self.put_bytes.load(Ordering::Relaxed)
     }
 
     /// Takes the changes of new revisions, in order, and wakes the watchers once.
@@ -116,6 +124,9 @@ impl History {
         let mut ring = self.ring.lock();
         ring.mark(Instant::now(), revision);
         for mut recorded in recorded {
+            let puts = recorded.changes.iter().filter(|change| !change.is_delete);
+            let put_bytes: usize = puts.map(|change| change.kv.key.len() + change.kv.value.len()).sum();
+            self.put_bytes.fetch_add(put_bytes as u64, Ordering::Relaxed);
             if self.past.is_some() {
                 recorded.changes.iter_mut().for_each(lighten);
             }

@@ -37,11 +37,12 @@ pub trait Leases: Send + Sync + 'static {
     /// Ends a lease and deletes its keys, in order, under one revision, which comes back.
     fn revoke(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>>;
 
-    /// The lease lives for its whole time from now on; that time in seconds comes back. The leader alone can say so.
+    /// The lease lives for its whole time from now on; that time in seconds comes back. The leader alone can say so;
+    /// other members ask it.
     fn keep_alive(&self, id: i64) -> BoxFuture<'_, Result<u64, Error>>;
 
     /// How long a lease lives if nobody keeps it alive, and with `keys`, what is attached to it. The leader alone can
-    /// say so.
+    /// say so; other members ask it.
     fn lease(&self, id: i64, keys: bool) -> BoxFuture<'_, Result<Lease, Error>>;
 
     /// All leases, in order.
@@ -248,6 +249,9 @@ pub enum Error {
     /// Nothing was done: no leader, no space, closing. Worth trying again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// Nothing was done: who takes part is not changed while the members are not fit for that.
+    #[error("{0}")]
+    NotReady(String),
     /// The write may or may not stand; read before trying again.
     #[error("the outcome of the write is unknown: {0}")]
     Unknown(String),

@@ -16,7 +16,7 @@ use super::command::Command;
 use super::driver::{self, Driver};
 use super::flaw::{Flaw, Planted};
 use super::garbage::Garbage;
-use super::group::{MemberChange, Members};
+use super::group::{MemberChange, Members, Question};
 use super::history::Recorded;
 use super::keys;
 use super::kv::{Error, TxnDone};
@@ -34,8 +34,6 @@ const READ_TICKS: u64 = 5;
 const READ_TICKS_MAX: u64 = 50;
 /// How often it is noted how much of the log is settled.
 const PROMISE_TICKS: u64 = 50;
-/// A learner that is no further behind may become a voter.
-const BEHIND_MAX: u64 = 1_000;
 
 /// The disk failed or contradicts itself, or the group does. Nothing more may be promised.
 #[derive(Debug)]
@@ -122,6 +120,15 @@ pub(super) enum Ask {
     Renew(i64),
     /// What a lease has left.
     Left(i64),
+}
+
+impl From<Question> for Ask {
+    fn from(question: Question) -> Ask {
+        match question {
+            Question::Renew(id) => Ask::Renew(id),
+            Question::Left(id) => Ask::Left(id),
+        }
+    }
 }
 
 /// Reads that share one question.
@@ -275,21 +282,11 @@ impl<M: Medium, W, R> Member<M, W, R> {
         self.expect(is_taken, number, Proposed::Command(command), ticket, out);
     }
 
-    /// Changes who takes part. A learner that is behind, or was not heard of lately, is not made a voter: until it
-    /// had caught up, nothing could be settled without it.
+    /// Changes who takes part, if this member leads.
     pub(super) fn change(&mut self, change: MemberChange, ticket: W, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
         let conf = self.driver.conf();
-        if self.driver.is_leader()
-            && let Some(why) = change.contradicts(&conf)
-        {
-            return out(Effect::Answered(ticket, Err(Error::Invalid(why))));
-        }
-        if let MemberChange::Promote(id) = change
-            && self.driver.is_leader()
-            && !self.driver.may_promote(id, BEHIND_MAX)
-        {
-            let why = format!("member {id:x} has not caught up yet");
-            return out(Effect::Answered(ticket, Err(Error::Unavailable(why))));
+        if let Some(error) = self.driver.refuses(&change) {
+            return out(Effect::Answered(ticket, Err(error)));
         }
         if change == MemberChange::Remove(self.id) {
             let why = "this member leads, and a leader is not removed: let another one lead first";
@@ -754,6 +751,11 @@ impl<M: Medium, W, R> Member<M, W, R> {
             let number = self.number();
             self.driver.propose(self.context(number), Command::Compact(revision).encode());
         }
+    }
+
+    /// All is gone that was garbage when this revision was compacted.
+    pub(super) fn swept_for(&self) -> u64 {
+        self.garbage.swept_for()
     }
 
     /// Removes versions that nobody can read any more, a few at a time; how many there were.

@@ -30,13 +30,34 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// All that can wake the thread, besides time.
 pub(super) enum Event {
-    Write { command: Command, ticket: Writer },
-    Read { asks: Ask, ticket: Reader },
-    Receive { message: Message, image: Option<Image> },
-    SnapshotSent { to: u64, is_sent: bool },
-    Unreachable { to: u64 },
-    Change { change: MemberChange, ticket: Writer },
-    Transfer { to: u64 },
+    Write {
+        command: Command,
+        ticket: Writer,
+    },
+    Read {
+        asks: Ask,
+        ticket: Reader,
+    },
+    Receive {
+        message: Message,
+        image: Option<Image>,
+    },
+    SnapshotSent {
+        to: u64,
+        is_sent: bool,
+    },
+    Unreachable {
+        to: u64,
+    },
+    Change {
+        change: MemberChange,
+        ticket: Writer,
+    },
+    Transfer {
+        to: u64,
+    },
+    /// Somebody waits for what was compacted to be gone.
+    Sweep,
     Close,
 }
 
@@ -64,6 +85,9 @@ pub(super) struct Task {
     pub(super) space: Space,
     /// Who the members are, for those who ask.
     pub(super) members: watch::Sender<Members>,
+    pub(super) is_to_sweep: bool,
+    /// The revision up to which all garbage is gone here.
+    pub(super) swept: watch::Sender<u64>,
 }
 
 // === impl Task ===
@@ -110,7 +134,7 @@ impl Task {
             if !is_open {
                 return Ok(());
             }
-            if now >= house_at {
+            if now >= house_at || std::mem::take(&mut self.is_to_sweep) {
                 house_at = now + self.keep_house()?;
             }
         }
@@ -131,6 +155,7 @@ impl Task {
                 Event::SnapshotSent { to, is_sent } => self.member.driver.report_snapshot(to, is_sent),
                 Event::Unreachable { to } => self.member.driver.report_unreachable(to),
                 Event::Transfer { to } => self.member.driver.transfer(to),
+                Event::Sweep => self.is_to_sweep = true,
                 Event::Close => return Ok(false),
             }
         }
@@ -141,6 +166,7 @@ impl Task {
         let (history, carrier, members) = (&self.history, &*self.carrier, &self.members);
         self.member.flush(&mut |effect| perform(history, carrier, members, effect))?;
         self.is_sole.store(self.member.driver.is_sole(), Ordering::Release);
+        self.member.driver.leader().into_iter().for_each(|leader| self.disk.counts.lead(leader));
         self.members.send_if_modified(|known| {
             let driver = &self.member.driver;
             let is_same = (known.leader, known.term) == (driver.leader(), driver.term()) && !self.member.is_changed();
@@ -161,6 +187,7 @@ impl Task {
         self.member.check();
         self.flush()?;
         let found = self.member.sweep()?;
+        self.swept.send_replace(self.member.swept_for());
         Ok(if found == SWEEP_MAX { SWEEP_PAUSE } else { self.window / 10 })
     }
 }

@@ -16,9 +16,12 @@ async fn saved(dir: &Path, to: &Path) -> archive::Manifest {
     }
     write(&store, vec![delete(KeyRange::key("k7"))]).await;
     let beside = BTreeMap::from([("keys.json".to_owned(), b"{}".to_vec())]);
-    let manifest = store.save(&beside, std::fs::File::create_new(to).unwrap()).unwrap();
+    let taken = store.take_snapshot(&beside).unwrap();
     // What comes later is not in it.
     write(&store, vec![put("later", "1")]).await;
+    let bytes = taken.bytes();
+    let manifest = taken.write(std::fs::File::create_new(to).unwrap()).unwrap();
+    assert_eq!(std::fs::metadata(to).unwrap().len(), bytes + 32, "its size was known before, but for the checksum");
     assert_eq!((manifest.revision, manifest.keys), (102, 49));
     assert_eq!(manifest.cluster, format!("{:x}", store.cluster_id()));
     store.close().await;

@@ -5,18 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::contract::{one, put, write};
-use crate::store::group::{Carrier, Letter, Member, MemberChange, Members, Role};
-use crate::store::kv::Error;
-use crate::store::{Config, Join, Store};
+use crate::store::group::{Carrier, Letter, Member, MemberChange, Members, Question, Role};
+use crate::store::kv::{Error, Op, Put};
+use crate::store::{Config, Join, Leases as _, Store};
 
 /// Carries messages between stores of one process, one after the other.
 #[derive(Clone, Default)]
 struct Post(Arc<Mutex<HashMap<u64, Store>>>);
 
 struct Sender {
+    stores: Post,
     from: u64,
     post: std::sync::mpsc::Sender<(u64, Letter)>,
 }
@@ -31,7 +35,7 @@ impl Post {
                 stores.deliver(from, &letter);
             }
         });
-        let carrier = Arc::new(Sender { from, post });
+        let carrier = Arc::new(Sender { stores: self.clone(), from, post });
         let store = Store::open(Config { join, carrier, ..Config::new(dir) }).unwrap();
         self.0.lock().insert(store.member_id(), store.clone());
         store
@@ -71,10 +75,21 @@ impl Carrier for Sender {
     fn send(&self, letter: Letter) {
         let _ = self.post.send((self.from, letter));
     }
+
+    fn ask(&self, to: u64, question: Question) -> BoxFuture<'static, Result<u64, Error>> {
+        let asked = self.stores.0.lock().get(&to).cloned();
+        async move {
+            match asked {
+                Some(store) => store.answer(question).await,
+                None => Err(Error::Unavailable("it is away".into())),
+            }
+        }
+        .boxed()
+    }
 }
 
 fn member(id: u64, url: &str) -> Member {
-    Member { id, name: format!("m{id}"), url: url.to_owned() }
+    Member { id, name: format!("m{id}"), url: url.to_owned(), client_urls: Vec::new() }
 }
 
 async fn until(store: &Store, what: impl Fn(&Members) -> bool) -> Members {
@@ -88,10 +103,25 @@ async fn promote(leader: &Store, id: u64) {
     loop {
         match leader.change_members(MemberChange::Promote(id)).await {
             Ok(()) => return,
-            Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+            Err(Error::NotReady(_) | Error::Unavailable(_)) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+async fn leases_are_kept_alive_anywhere(leader: &Store, other: &Store) {
+    leader.grant(5, 60).await.unwrap();
+    let attached = Put { key: "leased".into(), value: Some("1".into()), lease: Some(5), previous: false };
+    write(leader, vec![Op::Put(attached)]).await;
+    assert_eq!(other.keep_alive(5).await, Ok(60));
+    assert_eq!(other.keep_alive(6).await, Err(Error::NoLease(6)));
+    let lease = other.lease(5, true).await.unwrap();
+    assert_eq!((lease.granted, lease.keys), (60, vec![Bytes::from("leased")]));
+    assert!((50..=60).contains(&lease.left), "{}", lease.left);
+    // Only whoever leads answers for itself.
+    assert!(matches!(other.answer(Question::Renew(5)).await, Err(Error::Unavailable(_))));
+    other.revoke(5).await.unwrap();
+    assert_eq!(other.keep_alive(5).await, Err(Error::NoLease(5)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,6 +157,7 @@ async fn members_come_and_go() {
         assert_eq!(one(&other, "before").await.unwrap().value, "1");
         others.push(other);
     }
+    leases_are_kept_alive_anywhere(&first, &others[0]).await;
     // A write by a member that does not lead, read by the other one.
     write(&others[0], vec![put("after", "2")]).await;
     assert_eq!(one(&others[1], "after").await.unwrap().value, "2");
