@@ -144,20 +144,13 @@ impl Session {
     async fn take(&mut self, request: WatchRequest) -> Result<(), Status> {
         match request.request_union {
             Some(WatchAsk::Create(request)) => self.create(request).await?,
-            Some(WatchAsk::Cancel(request)) => {
-                if self.remove(request.watch_id) {
-                    let header = self.face.header(self.face.store.revision());
-                    let watch_id = request.watch_id;
-                    self.ready.push_back(WatchResponse {
-                        header,
-                        watch_id,
-                        canceled: true,
-                        ..WatchResponse::default()
-                    });
-                }
+            Some(WatchAsk::Cancel(request)) if self.remove(request.watch_id) => {
+                let header = self.face.header(self.face.store.revision());
+                let watch_id = request.watch_id;
+                self.ready.push_back(WatchResponse { header, watch_id, canceled: true, ..WatchResponse::default() });
             }
             Some(WatchAsk::Progress(_)) => self.progress_to = Some(self.face.store.revision()),
-            None => {}
+            Some(WatchAsk::Cancel(_)) | None => {}
         }
         self.answer_progress();
         Ok(())

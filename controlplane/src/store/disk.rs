@@ -43,7 +43,7 @@ pub(super) const IMAGE_PREFIX: &str = "image-";
 
 /// The database, until it is closed.
 pub(super) struct Disk {
-    db: RwLock<Option<Open>>,
+    db: RwLock<Option<Base>>,
     dir: PathBuf,
     cache_bytes: usize,
     /// Says which database counts; changes when an image is installed.
@@ -52,7 +52,8 @@ pub(super) struct Disk {
     pub(super) counts: Counts,
 }
 
-struct Open {
+/// A database that is in use.
+struct Base {
     db: DB,
     /// Where the store stands, for readers, who would otherwise read the record each time. Not older than what they
     /// see: it may be newer than what was there when they asked.
@@ -72,7 +73,7 @@ impl Disk {
     /// Opens the database of a folder; makes one only if `create`.
     pub(super) fn open(dir: &Path, identity: Identity, create: bool, cache_bytes: usize) -> Result<Disk, String> {
         let path = dir.join(&identity.database);
-        let db = Open::open(&path, create, cache_bytes)?;
+        let db = Base::open(&path, create, cache_bytes)?;
         let (db, identity) = (RwLock::new(Some(db)), Mutex::new(identity));
         Ok(Disk { db, dir: dir.into(), cache_bytes, identity, images: AtomicU64::new(0), counts: Counts::default() })
     }
@@ -83,7 +84,7 @@ impl Disk {
         drop(db);
     }
 
-    fn db(&self) -> RwLockReadGuard<'_, Option<Open>> {
+    fn db(&self) -> RwLockReadGuard<'_, Option<Base>> {
         self.db.read()
     }
 
@@ -100,12 +101,12 @@ impl Disk {
     /// compacted meanwhile, and its versions may have been removed, it is read again.
     pub(super) fn range(&self, range: &Range) -> Result<Ranged, Error> {
         let db = self.db();
-        let open = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        let base = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
         loop {
-            let head = *open.head.lock();
-            let done = open.with(|view| state::read(view, head, range)).map_err(refused);
+            let head = *base.head.lock();
+            let done = base.with(|view| state::read(view, head, range)).map_err(refused);
             let at = if range.revision == 0 { head.revision } else { range.revision };
-            let compacted = open.head.lock().compacted;
+            let compacted = base.head.lock().compacted;
             if compacted <= at.max(head.compacted) {
                 return done;
             }
@@ -162,17 +163,17 @@ impl Disk {
     }
 }
 
-// === impl Open ===
+// === impl Base ===
 
-impl Open {
-    fn open(path: &Path, create: bool, cache_bytes: usize) -> Result<Open, String> {
+impl Base {
+    fn open(path: &Path, create: bool, cache_bytes: usize) -> Result<Base, String> {
         let db = DB::open(&options(create, cache_bytes), path).map_err(|error| error.into_string())?;
-        let open = Open { db, head: Mutex::new(Head { revision: 0, compacted: 0 }) };
+        let base = Base { db, head: Mutex::new(Head { revision: 0, compacted: 0 }) };
         // A folder without a record is refused by whoever opens it.
-        if let Some(record) = open.with(|view| view.record()).map_err(Failure::cause)? {
-            *open.head.lock() = record.head();
+        if let Some(record) = base.with(|view| view.record()).map_err(Failure::cause)? {
+            *base.head.lock() = record.head();
         }
-        Ok(open)
+        Ok(base)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
@@ -188,10 +189,10 @@ impl Medium for Disk {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         let db = self.db();
-        let open = db.as_ref().ok_or_else(closed)?;
+        let base = db.as_ref().ok_or_else(closed)?;
         let (bytes, began) = (batch.size_in_bytes() as u64, Instant::now());
-        open.db.write_opt(batch, &options).map_err(|error| error.into_string())?;
-        *open.head.lock() = head;
+        base.db.write_opt(batch, &options).map_err(|error| error.into_string())?;
+        *base.head.lock() = head;
         self.counts.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         if sync {
             self.counts.synced(began.elapsed());
@@ -222,7 +223,7 @@ impl Medium for Disk {
         let old = self.adopt(image.path(), record)?;
         drop(db.take());
         let name = self.identity.lock().database.clone();
-        *db = Some(Open::open(&self.dir.join(name), false, self.cache_bytes)?);
+        *db = Some(Base::open(&self.dir.join(name), false, self.cache_bytes)?);
         // It is not the database any more; the next start would remove it as well.
         let _ = std::fs::remove_dir_all(self.dir.join(old));
         Ok(())
