@@ -147,7 +147,7 @@ fn a_server_keeps_nothing_itself() {
     assert!(!server.process.folder.join("store").exists());
     let keys = etcd.keys("");
     assert!(keys.iter().all(|key| key.starts_with("/coracle/")), "{keys:?}");
-    assert!(keys.contains(&"/coracle/registry/core/configmaps/default/kept".to_owned()), "{keys:?}");
+    assert!(keys.contains(&"/coracle/objects/core/configmaps/default/kept".to_owned()), "{keys:?}");
     let place = format!("this server keeps its data in etcd at {}", etcd.client);
     let file = etcd.folder.path().join("snapshot");
     let file = file.to_str().expect("utf-8");
@@ -162,7 +162,7 @@ fn a_server_keeps_nothing_itself() {
     server.process = Process::start(&folder, &["server", "--listen", &listen, "--etcd-servers", &etcd.client]);
     assert_eq!(server.field("configmap", "kept", "/data/a"), "1");
     server.ok("kubectl", &["delete", "configmap", "kept"]);
-    assert!(!etcd.keys("").contains(&"/coracle/registry/core/configmaps/default/kept".to_owned()));
+    assert!(!etcd.keys("").contains(&"/coracle/objects/core/configmaps/default/kept".to_owned()));
 }
 
 #[test]

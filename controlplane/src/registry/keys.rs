@@ -1,15 +1,16 @@
 //! Where objects are in the store: the only place that knows the bytes of the keys.
 //!
-//! `/registry/<group>/<plural>/[<namespace>/]<name>`, with `core` for the empty group. All versions of a kind share
+//! `/objects/<group>/<plural>/[<namespace>/]<name>`, with `core` for the empty group. All versions of a kind share
 //! one collection, and so do the two groups that serve Events. Claims of addresses and ports are keys of their own,
-//! so that one transaction takes the address and writes the Service.
+//! so that one transaction takes the address and writes the Service. Nothing is under `/registry/`, where a stock
+//! kube-apiserver keeps its objects, so that one can use the same store.
 
 use crate::store::kv::KeyRange;
 use api::Resource;
 use bytes::Bytes;
 use std::net::IpAddr;
 
-const OBJECTS: &str = "/registry/";
+const OBJECTS: &str = "/objects/";
 const CLAIMS: &str = "/claims/";
 
 /// `<group>/<plural>`: what one shelf of the memory holds.
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn keys_read_back() {
         let key = object(&collection(&DEPLOYMENTS), &place(Some("a"), "b"));
-        assert_eq!(&key[..], b"/registry/apps/deployments/a/b");
+        assert_eq!(&key[..], b"/objects/apps/deployments/a/b");
         assert_eq!(parse(&key), Some(("apps/deployments", "a/b")));
         assert_eq!(parse(&object(&collection(&NODES), "n")), Some(("core/nodes", "n")));
         assert_eq!(parse(b"/claims/x"), None);

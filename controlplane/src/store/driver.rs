@@ -61,6 +61,8 @@ pub(super) struct Driver {
     ticks: u64,
     /// When other members were last heard of.
     heard: HashMap<u64, u64>,
+    /// To be proposed together.
+    gathered: Vec<Entry>,
 }
 
 /// What must be done before the driver can go on.
@@ -116,7 +118,8 @@ impl Driver {
         };
         let logger = slog::Logger::root(super::trace::Forward, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|error| error.to_string())?;
-        let mut driver = Driver { node, setup, applied, ticks: 0, heard: HashMap::new() };
+        let gathered = Vec::new();
+        let mut driver = Driver { node, setup, applied, gathered, ticks: 0, heard: HashMap::new() };
         driver.node.mut_store().planted = setup.planted;
         driver.settle_timeout();
         Ok(driver)
@@ -261,9 +264,39 @@ impl Driver {
         }
     }
 
-    /// False: nothing was proposed. On another member than the leader it is handed on, and may be lost on the way.
+    /// Takes a command for the log, which [`Driver::submit`] proposes. False: there is no leader to propose it to. On
+    /// another member than the leader it is handed on, and may be lost on the way.
     pub(super) fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> bool {
-        self.leader().is_some() && self.node.propose(context, data).is_ok()
+        let has_leader = self.leader().is_some();
+        if has_leader {
+            self.gathered.push(Entry { context, data, ..Entry::default() });
+        }
+        has_leader
+    }
+
+    /// Proposes what was gathered, in as few messages as it fits into: each would be sent on by itself. Gives back the
+    /// contexts of what was not taken.
+    pub(super) fn submit(&mut self) -> Vec<Vec<u8>> {
+        let mut refused = Vec::new();
+        let mut gathered = std::mem::take(&mut self.gathered).into_iter().peekable();
+        while gathered.peek().is_some() {
+            let mut room = MESSAGE_BYTES_MAX;
+            let mut fits = |entry: &Entry| {
+                let is_first = room == MESSAGE_BYTES_MAX;
+                let bytes = (entry.data.len() + entry.context.len()) as u64;
+                let fits = is_first || bytes <= room;
+                room = room.saturating_sub(bytes.max(1));
+                fits
+            };
+            let entries: Vec<Entry> = std::iter::from_fn(|| gathered.next_if(&mut fits)).collect();
+            let contexts: Vec<Vec<u8>> = entries.iter().map(|entry| entry.context.clone()).collect();
+            let mut message = Message { from: self.setup.id, entries: entries.into(), ..Message::default() };
+            message.set_msg_type(MessageType::MsgPropose);
+            if self.node.raft.step(message).is_err() {
+                refused.extend(contexts);
+            }
+        }
+        refused
     }
 
     /// Proposes another membership; false if another change is under way, or this member does not lead.

@@ -315,6 +315,16 @@ impl<M: Medium, W, R> Member<M, W, R> {
         std::mem::take(&mut self.is_changed)
     }
 
+    /// Proposes what came since, all at once.
+    fn submit(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
+        for context in self.driver.submit() {
+            if let Some(waiting) = self.number_of(&context).and_then(|number| self.waiting.remove(&number)) {
+                let why = "too much is waiting for a quorum, or another member is about to lead";
+                out(Effect::Answered(waiting.ticket, Err(Error::Unavailable(why.into()))));
+            }
+        }
+    }
+
     fn expect(
         &mut self,
         is_taken: bool,
@@ -329,10 +339,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
             self.waiting.insert(number, Waiting { proposed, ticket, until, term });
             return;
         }
-        let why = match (self.driver.leader(), proposed) {
-            (None, _) => "there is no leader; most of the members cannot be reached",
-            (Some(_), Proposed::Command(_)) => "too much is waiting for a quorum",
-            (Some(_), Proposed::Members) => "another change of the members is under way, or this member does not lead",
+        let why = match self.driver.leader() {
+            None => "there is no leader; most of the members cannot be reached",
+            Some(_) => "another change of the members is under way, or this member does not lead",
         };
         out(Effect::Answered(ticket, Err(Error::Unavailable(why.into()))));
     }
@@ -387,6 +396,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
     pub(super) fn flush(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<(), Fatal> {
         self.keep_leases()?;
         self.ask();
+        self.submit(out);
         while let Some(mut step) = self.driver.next() {
             self.send(std::mem::take(&mut step.messages), out);
             if let Some(hard) = &step.hard {
