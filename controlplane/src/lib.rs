@@ -3,6 +3,7 @@
 //! Inside, arrows point down only: `apiserver` to `registry` to `store`; `peers`, `members` and `etcd` to `store`;
 //! `controllers` and `scheduler` see `client` and `api` alone. `tests/tidy.rs` checks it.
 
+pub mod folder;
 pub mod images;
 pub mod registry;
 pub mod store;

@@ -13,7 +13,9 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, LogLevel, Options, ReadOptions};
 use rocksdb::{WriteBatch, WriteOptions};
 
-use super::identity::{self, Identity, OpenError, sync_dir};
+use crate::folder;
+
+use super::identity::{self, Identity, OpenError};
 use super::keys;
 use super::kv::{Error, Range, Ranged};
 use super::medium::{Batch, Cursor, Medium, Promise};
@@ -132,7 +134,7 @@ impl Disk {
         let name = identity.next_database();
         let io = |error: std::io::Error| format!("cannot put {} into place: {error}", image.display());
         std::fs::rename(image, self.dir.join(&name)).map_err(io)?;
-        sync_dir(&self.dir).map_err(io)?;
+        folder::sync(&self.dir).map_err(io)?;
         let old = std::mem::replace(&mut identity.database, name);
         identity.store(&self.dir).map_err(|error: OpenError| error.to_string())?;
         Ok(old)

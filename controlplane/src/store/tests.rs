@@ -5,6 +5,7 @@ mod bench;
 mod contract;
 mod crash;
 mod group;
+mod power;
 mod random;
 mod space;
 
