@@ -342,7 +342,7 @@ fn what_clients_see_is_linearizable_whatever_becomes_of_members_and_links() {
         count(|outcome| matches!(outcome, Outcome::Refused)),
         count(|outcome| matches!(outcome, Outcome::Unknown)),
     );
-    check(&operations, &history).expect("it is linearizable");
+    check(&operations, &history).unwrap_or_else(|what| panic!("not linearizable: {what}"));
 }
 
 /// What all clients noted, and what all members tell of the time until the last write.

@@ -1,7 +1,8 @@
 //! A file system as a power cut would leave it: what is sure to be there, and what may or may not be.
 //!
-//! It promises no more than POSIX does: the content of a file is durable when the file was synced, and a name when its
-//! folder was. Until then each block of a write, and each change of a name, may be there or not.
+//! The content of a file is durable when the file was synced, and a name when its folder was. Until then each block of
+//! a write may be there or not, and so may the last changes of the names in a folder. These come in order, as in the
+//! journals of file systems: RocksDB relies on it when it puts a new manifest into use.
 
 use super::strace::{Call, Event};
 use rand::Rng;
@@ -30,7 +31,7 @@ pub(super) enum Kept {
     Everything,
     /// What came first.
     Beginning(f64),
-    /// Each block, and each change of a name, with this chance.
+    /// Each block with this chance, and each change of a name with that and all before it.
     Some(f64),
 }
 
@@ -367,20 +368,20 @@ impl Disk {
     /// Writes a folder as it may be found after a cut now.
     pub(super) fn cut(&self, kept: Kept, random: &mut SmallRng, to: &Path) {
         let mut names: HashMap<Inode, BTreeMap<String, Inode>> = HashMap::new();
-        let (mut lost_names, mut lost_inodes) = (BTreeSet::new(), BTreeSet::new());
+        let (mut ended, mut lost) = (BTreeSet::new(), BTreeSet::new());
         let all = self.namings.len();
         for (index, naming) in self.namings.iter().enumerate() {
-            // A change is not there without those before it that it goes on from.
-            let goes_on = naming.changes.iter().all(|(folder, name, _)| !lost_names.contains(&(*folder, name)))
-                && naming.moves.is_none_or(|inode| !lost_inodes.contains(&inode));
+            // A change is not there without those before it.
+            let goes_on = naming.changes.iter().all(|(folder, ..)| !ended.contains(folder))
+                && naming.moves.is_none_or(|inode| !lost.contains(&inode));
             if goes_on && kept.keeps(index, all, random) {
                 for (folder, name, inode) in &naming.changes {
                     let found = names.entry(*folder).or_insert_with(|| self.durable(*folder));
                     set(found, name, *inode);
                 }
             } else {
-                lost_names.extend(naming.changes.iter().map(|(folder, name, _)| (*folder, name)));
-                lost_inodes.extend(naming.moves);
+                ended.extend(naming.changes.iter().map(|(folder, ..)| *folder));
+                lost.extend(naming.moves);
             }
         }
         let block = 512 << random.random_range(0..=3);
