@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const SYSTEM: &str = "/var/lib/coracle";
@@ -41,7 +41,7 @@ pub(crate) fn lock(folder: &Path) -> Result<std::fs::File> {
 
 /// A private folder and those above it.
 pub(crate) fn make(folder: &Path) -> Result<()> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(folder);
+    let made = controlplane::folder::make(folder, OWNER_ONLY);
     made.with_context(|| format!("cannot make the folder {}; name another with --data-dir", folder.display()))
 }
 
@@ -53,7 +53,8 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = options.write(true).create(true).truncate(true).mode(FILE_OWNER_ONLY).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&beside, path)
+        std::fs::rename(&beside, path)?;
+        controlplane::folder::sync(path.parent().unwrap_or(Path::new(".")))
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

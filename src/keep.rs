@@ -164,7 +164,17 @@ impl Own {
 async fn open_store(folder: &Path, join: Option<JoinAs<'_>>, own: &Joining, outbox: &Outbox) -> Result<Store> {
     let mut config = controlplane::store::Config::new(folder.join("store"));
     config.carrier = Arc::new(outbox.clone());
-    if let Some(JoinAs { server, token }) = join.filter(|_| !config.is_begun()) {
+    let is_new = config.begins_anew();
+    if join.is_none() && is_new && folder.join("pki/ca.key").exists() {
+        // It would answer as that cluster, without its data.
+        bail!(
+            "the data folder {} holds the keys of a cluster, and not its store: it was lost, or the server that joins has \
+             not got so far; join the cluster as a new member (--join, --token), or restore a snapshot into an empty \
+             folder",
+            folder.display()
+        );
+    }
+    if let Some(JoinAs { server, token }) = join.filter(|_| is_new) {
         let token = token.context("to become a member takes a token (--token) from `coracle member add`")?;
         config.join = Some(member::join(server, token, own, &folder.join("pki")).await?);
     }

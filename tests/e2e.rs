@@ -12,6 +12,8 @@ mod cluster;
 mod commands;
 #[path = "e2e/connection.rs"]
 mod connection;
+#[path = "e2e/etcd.rs"]
+mod etcd;
 #[path = "e2e/etcdctl.rs"]
 mod etcdctl;
 #[path = "e2e/etcdctl_members.rs"]
@@ -24,12 +26,16 @@ mod faults;
 mod fleet;
 #[path = "e2e/guests.rs"]
 mod guests;
+#[path = "e2e/history.rs"]
+mod history;
 #[path = "e2e/hosts.rs"]
 mod hosts;
 #[path = "e2e/identity.rs"]
 mod identity;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
+#[path = "e2e/linearizable.rs"]
+mod linearizable;
 #[path = "e2e/members.rs"]
 mod members;
 #[path = "e2e/nodes.rs"]
@@ -41,5 +47,7 @@ mod partition;
 mod process;
 #[path = "e2e/trouble.rs"]
 mod trouble;
+#[path = "e2e/voters.rs"]
+mod voters;
 #[path = "e2e/wire.rs"]
 mod wire;

@@ -4,6 +4,7 @@
 //! `store`;
 //! `controllers` and `scheduler` see `client` and `api` alone. `tests/tidy.rs` checks it.
 
+pub mod folder;
 pub mod images;
 pub mod registry;
 pub mod store;

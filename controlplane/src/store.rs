@@ -164,10 +164,14 @@ impl Config {
         }
     }
 
-    /// Is there a store in the folder already, so that `join` has no effect?
+    /// Is there no store in the folder yet? Otherwise `join` has no effect.
     #[must_use]
-    pub fn is_begun(&self) -> bool {
-        matches!(identity::Identity::load(&self.dir), Ok(Some(identity)) if identity.phase == identity::Phase::Ready)
+    pub fn begins_anew(&self) -> bool {
+        match identity::Identity::load(&self.dir) {
+            Ok(found) => found.is_none_or(|identity| identity.phase == identity::Phase::Creating),
+            // What is wrong with it is said when it is opened.
+            Err(_) => false,
+        }
     }
 }
 

@@ -188,6 +188,24 @@ impl Host {
         ip(None, &format!("link set {} up", own.port)).expect("the link comes up");
     }
 
+    /// From now on nothing that this host sends reaches the other; it is not told, as with a cable that is damaged.
+    pub(crate) fn lose(&self, other: &Host) {
+        let own = self.own.as_ref().expect("the lab can cut");
+        // A card that nobody has.
+        let line = format!("neigh replace {} lladdr 02:00:c6:12:00:ff dev eth0 nud permanent", other.address);
+        ip(Some(&own.namespace), &line).expect("the entry is made");
+    }
+
+    pub(crate) fn find(&self, other: &Host) {
+        let own = self.own.as_ref().expect("the lab can cut");
+        ip(Some(&own.namespace), &format!("neigh del {} dev eth0", other.address)).expect("the entry goes");
+    }
+
+    /// Has it a loopback address of its own?
+    pub(crate) fn has_network(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// From now on nothing on this host can open a connection to the other, which can open some to `port` here.
     pub(crate) fn only_answers(&self, other: &Host, port: u16) {
         let own = self.own.as_ref().expect("the lab can cut");

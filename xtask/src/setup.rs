@@ -28,6 +28,11 @@ const NEEDS: &[Need] = &[
         present: || shell::on_path("ip"),
     },
     Need {
+        package: "strace",
+        why: "records what the store asks of its disk, in the tests",
+        present: || shell::on_path("strace"),
+    },
+    Need {
         package: "etcd-client",
         why: "asks the store as clients of etcd do, in the tests",
         present: || shell::on_path("etcdctl"),

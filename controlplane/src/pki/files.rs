@@ -3,13 +3,12 @@
 use super::Error;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Makes the directory (0700) and those above it.
 pub(super) fn private_dir(dir: &Path) -> Result<(), Error> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| Error::File { what: "create", path: dir.to_owned(), source })
+    crate::folder::make(dir, 0o700).map_err(|source| Error::File { what: "create", path: dir.to_owned(), source })
 }
 
 /// `None` if there is no such file.
@@ -33,7 +32,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         file.sync_all()?;
         fs::rename(&beside, path)?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(dir)?.sync_all()
+        crate::folder::sync(dir)
     };
     write().map_err(|source| Error::File { what: "write", path: path.to_owned(), source })
 }

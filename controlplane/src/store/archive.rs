@@ -3,7 +3,7 @@
 //! That tail is what etcd's tools look for, so that they can fetch our snapshots; only we can read them.
 
 use super::disk::{self, Disk, IMAGE_PREFIX, Image};
-use super::identity::{Identity, Lock, OpenError, Phase, sync_dir};
+use super::identity::{Identity, Lock, OpenError, Phase};
 use super::keys;
 use super::kv::{KeyRange, Range};
 use super::medium::Medium as _;
@@ -163,7 +163,7 @@ pub fn restore(file: &Path, dir: &Path, bump: u64) -> Result<(Manifest, BTreeMap
     let identity = Identity { phase: Phase::Ready, ..Identity::new(None) };
     rewrite(folder, &identity, bump)?;
     std::fs::rename(folder, dir.join(&identity.database))?;
-    sync_dir(dir)?;
+    crate::folder::sync(dir)?;
     identity.store(dir)?;
     drop(lock);
     Ok((manifest, beside))

@@ -14,8 +14,10 @@ use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Lo
 use rocksdb::{WriteBatch, WriteOptions};
 use tokio::time::Instant;
 
+use crate::folder;
+
 use super::figures::Counts;
-use super::identity::{self, Identity, OpenError, sync_dir};
+use super::identity::{self, Identity, OpenError};
 use super::keys;
 use super::kv::{Error, Range, Ranged};
 use super::medium::{Batch, Cursor, Medium, Promise};
@@ -156,7 +158,7 @@ impl Disk {
         let name = identity.next_database();
         let io = |error: std::io::Error| format!("cannot put {} into place: {error}", image.display());
         std::fs::rename(image, self.dir.join(&name)).map_err(io)?;
-        sync_dir(&self.dir).map_err(io)?;
+        folder::sync(&self.dir).map_err(io)?;
         let old = std::mem::replace(&mut identity.database, name);
         identity.store(&self.dir).map_err(|error: OpenError| error.to_string())?;
         Ok(old)

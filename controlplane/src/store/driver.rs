@@ -226,7 +226,7 @@ impl Driver {
 
     /// Takes a message of another member. The error: this member lacks what it had confirmed, and may not go on.
     pub(super) fn receive(&mut self, mut message: Message) -> Result<(), String> {
-        if is_local(message.msg_type()) || self.is_stale_reject(&message) {
+        if is_local(message.msg_type()) || self.is_stale_reject(&message) || self.is_misled(&message) {
             return Ok(());
         }
         self.heard.insert(message.from, self.ticks);
@@ -243,6 +243,13 @@ impl Driver {
         let _ = self.node.step(message);
         self.settle_timeout();
         Ok(())
+    }
+
+    /// Was it meant for a leader that is none any more? The library would pass it on in the name of who asked, and nobody
+    /// takes a message in another's name. Whoever asked asks again.
+    fn is_misled(&self, message: &Message) -> bool {
+        let is_asked = matches!(message.msg_type(), MessageType::MsgPropose | MessageType::MsgReadIndex);
+        is_asked && !self.is_leader()
     }
 
     /// A rejection that was overtaken by a later confirmation would set back what is sent next to before what is

@@ -12,12 +12,15 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::folder;
+
 use super::Join;
 use super::medium::Promise;
 
 /// The layout of the data; one more whenever an older version could misread it.
 pub(super) const FORMAT: u32 = 1;
 
+const OWNER_ONLY: u32 = 0o700;
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 const PROMISE: &str = "promise";
@@ -83,7 +86,7 @@ pub(super) struct Lock {
 
 impl Lock {
     pub(super) fn take(dir: &Path) -> Result<Lock, OpenError> {
-        std::fs::create_dir_all(dir).map_err(|source| OpenError::Io { path: dir.into(), source })?;
+        folder::make(dir, OWNER_ONLY).map_err(|source| OpenError::Io { path: dir.into(), source })?;
         let path = dir.join(LOCK);
         let io = |source| OpenError::Io { path: path.clone(), source };
         let mut options = OpenOptions::new();
@@ -197,9 +200,5 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
+    folder::sync(path.parent().unwrap_or(Path::new(".")))
 }

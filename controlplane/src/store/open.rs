@@ -8,10 +8,12 @@ use std::sync::Arc;
 use prost::Message as _;
 use rocksdb::WriteBatch;
 
+use crate::folder;
+
 use super::Config;
 use super::disk::{Disk, IMAGE_PREFIX};
 use super::history::History;
-use super::identity::{self, Identity, Lock, OpenError, Phase, sync_dir};
+use super::identity::{self, Identity, Lock, OpenError, Phase};
 use super::keys;
 use super::log::Log;
 use super::medium::{Medium, Promise};
@@ -134,7 +136,7 @@ fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), O
     let mut batch = WriteBatch::default();
     batch.put(keys::RECORD, record.encode_to_vec());
     disk.write(batch, record.head(), true).map_err(database)?;
-    sync_dir(dir).map_err(io)?;
+    folder::sync(dir).map_err(io)?;
     identity.store(dir)?;
     let (cluster, member) = (format!("{:x}", identity.cluster), format!("{:x}", identity.member));
     tracing::info!(dir = %dir.display(), cluster, member, "store created");

@@ -6,6 +6,7 @@ mod contract;
 mod crash;
 mod etcd;
 mod group;
+mod power;
 mod random;
 mod space;
 

@@ -10,7 +10,7 @@ use crate::store::medium::Medium as _;
 use crate::store::{Config, OpenError, Store};
 
 /// A folder as a power cut would leave it: copied file by file while the store is running.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

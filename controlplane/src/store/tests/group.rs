@@ -1,6 +1,7 @@
 //! Several real members in one process: who takes part changes, and a newcomer gets all that was.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::store::{Config, Join, Leases as _, Store};
 
 /// Carries messages between stores of one process, one after the other.
 #[derive(Clone, Default)]
-struct Post(Arc<Mutex<HashMap<u64, Store>>>);
+pub(super) struct Post(Arc<Mutex<HashMap<u64, Store>>>);
 
 struct Sender {
     stores: Post,
@@ -27,7 +28,7 @@ struct Sender {
 
 impl Post {
     /// Opens a member whose messages are carried.
-    fn open(&self, dir: &Path, join: Option<Join>, from: u64) -> Store {
+    pub(super) fn open(&self, dir: &Path, join: Option<Join>, from: u64) -> Store {
         let (post, letters) = std::sync::mpsc::channel::<(u64, Letter)>();
         let stores = self.clone();
         std::thread::spawn(move || {
@@ -48,8 +49,12 @@ impl Post {
             let received = to.receive_snapshot().unwrap();
             for file in std::fs::read_dir(data.folder()).unwrap() {
                 let file = file.unwrap();
-                std::fs::copy(file.path(), received.folder().join(file.file_name())).unwrap();
+                // As it has to be before the group hears of it: durable.
+                let mut to = std::fs::File::create_new(received.folder().join(file.file_name())).unwrap();
+                to.write_all(&std::fs::read(file.path()).unwrap()).unwrap();
+                to.sync_all().unwrap();
             }
+            std::fs::File::open(received.folder()).unwrap().sync_all().unwrap();
             received
         });
         let is_snapshot = snapshot.is_some();
@@ -60,7 +65,7 @@ impl Post {
         }
     }
 
-    fn close(&self) {
+    pub(super) fn close(&self) {
         self.0.lock().clear();
     }
 }
@@ -88,18 +93,18 @@ impl Carrier for Sender {
     }
 }
 
-fn member(id: u64, url: &str) -> Member {
+pub(super) fn member(id: u64, url: &str) -> Member {
     Member { id, name: format!("m{id}"), url: url.to_owned(), client_urls: Vec::new() }
 }
 
-async fn until(store: &Store, what: impl Fn(&Members) -> bool) -> Members {
+pub(super) async fn until(store: &Store, what: impl Fn(&Members) -> bool) -> Members {
     let mut members = store.members();
     let found = tokio::time::timeout(Duration::from_secs(20), members.wait_for(what)).await;
     found.expect("in time").expect("the store is open").clone()
 }
 
 /// As whoever promotes learners does: again, until it has caught up.
-async fn promote(leader: &Store, id: u64) {
+pub(super) async fn promote(leader: &Store, id: u64) {
     loop {
         match leader.change_members(MemberChange::Promote(id)).await {
             Ok(()) => return,
