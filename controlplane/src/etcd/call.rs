@@ -85,7 +85,10 @@ where
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::from_error(error.into()))?;
         let Ok(data) = frame.into_data() else { continue };
-        if let Some(message) = whole(&data)?.filter(|_| bytes.is_empty()) {
+        // In most cases all of it comes at once, and is copied once.
+        if bytes.is_empty()
+            && let Some(message) = whole(&data)?
+        {
             return Ok(Bytes::copy_from_slice(message));
         }
         bytes.extend_from_slice(&data);

@@ -297,7 +297,7 @@ impl Driver {
             };
             let entries: Vec<Entry> = std::iter::from_fn(|| gathered.next_if(&mut fits)).collect();
             let contexts: Vec<Vec<u8>> = entries.iter().map(|entry| entry.context.clone()).collect();
-            let mut message = Message { from: self.setup.id, entries: entries.into(), ..Message::default() };
+            let mut message = Message { from: self.setup.id, entries, ..Message::default() };
             message.set_msg_type(MessageType::MsgPropose);
             if self.node.raft.step(message).is_err() {
                 refused.extend(contexts);

@@ -441,8 +441,17 @@ impl World {
     }
 
     fn leader(&self) -> Option<u64> {
+        self.leaders().into_iter().max_by_key(|id| self.term(*id))
+    }
+
+    /// Those that take themselves for the leader.
+    fn leaders(&self) -> Vec<u64> {
         let leads = |id: &u64| self.nodes[id].member.as_ref().is_some_and(|member| member.driver.is_leader());
-        self.up().into_iter().filter(leads).max_by_key(|id| self.nodes[id].member.as_ref().map(|m| m.driver.term()))
+        self.up().into_iter().filter(leads).collect()
+    }
+
+    fn term(&self, id: u64) -> Option<u64> {
+        self.nodes[&id].member.as_ref().map(|member| member.driver.term())
     }
 
     fn operate(&mut self) -> Result<(), String> {
@@ -468,7 +477,13 @@ impl World {
                 (24, Some(lease)) if self.dice.per_mille(300) => Wanted::Revoke(lease),
                 _ => Wanted::Read,
             };
-            self.ask(id, self.operations, wanted)?;
+            // Leaders alone answer that, and one that leads no more without knowing it must not.
+            let former = || self.leaders().into_iter().min_by_key(|id| self.term(*id));
+            let asked = if matches!(wanted, Wanted::Renew(_)) { former().unwrap_or(id) } else { id };
+            self.ask(asked, self.operations, wanted)?;
+            if asked != id {
+                self.flush(asked)?;
+            }
         }
         self.flush(id)
     }
