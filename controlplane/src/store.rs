@@ -22,6 +22,7 @@ mod identity;
 mod keys;
 mod lessor;
 mod log;
+mod look;
 mod medium;
 mod member;
 mod open;

@@ -6,6 +6,7 @@ use super::disk::{self, Disk, IMAGE_PREFIX, Image};
 use super::identity::{Identity, Lock, OpenError, Phase};
 use super::keys;
 use super::kv::{KeyRange, Range};
+use super::look::{Look, Sight};
 use super::medium::Medium as _;
 use super::record::Record;
 use super::state;
@@ -84,7 +85,7 @@ pub(super) fn take(disk: &Disk, cluster: u64, beside: &BTreeMap<String, Vec<u8>>
     let image = disk.image().map_err(Error::Database)?;
     let manifest = {
         let db = DB::open_for_read_only(&disk::options(false, 0), image.path(), false).map_err(rocks)?;
-        let mut cursor = db.raw_iterator();
+        let mut cursor = Look::new(&db, Sight::OneInstant);
         let mut view = View::new(&mut cursor);
         let broken = |failure: state::Failure| Error::Database(failure.cause());
         let record = view.record().map_err(broken)?.ok_or_else(|| Error::Database("its record is missing".into()))?;
@@ -172,7 +173,9 @@ pub fn restore(file: &Path, dir: &Path, bump: u64) -> Result<(Manifest, BTreeMap
 /// Makes the data those of a new cluster of one member.
 fn rewrite(folder: &Path, identity: &Identity, bump: u64) -> Result<(), Error> {
     let db = DB::open(&disk::options(false, 0), folder).map_err(rocks)?;
-    let old = View::new(&mut db.raw_iterator()).record().map_err(|failure| Error::Database(failure.cause()))?;
+    let old = View::new(&mut Look::new(&db, Sight::OneInstant))
+        .record()
+        .map_err(|failure| Error::Database(failure.cause()))?;
     let old = old.ok_or_else(|| Error::Database("its record is missing".into()))?;
     let revision = old.revision.checked_add(bump).ok_or_else(|| Error::Database("the revision has no end".into()))?;
     let first = Record::first(identity.folder.clone(), vec![identity.member]);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use prost::Message as _;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, LogLevel, Options, ReadOptions};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, Options, SliceTransform};
 use rocksdb::{WriteBatch, WriteOptions};
 use tokio::time::Instant;
 
@@ -20,7 +20,8 @@ use super::figures::Counts;
 use super::identity::{self, Identity, OpenError};
 use super::keys;
 use super::kv::{Error, Range, Ranged};
-use super::medium::{Batch, Cursor, Medium, Promise};
+use super::look::{Look, Sight};
+use super::medium::{Batch, Medium, Promise};
 use super::record::Record;
 use super::state::{self, Failure, Head};
 use super::view::View;
@@ -39,6 +40,13 @@ const BLOB_OLD: f64 = 0.25;
 const OPEN_FILES_MAX: i32 = 256;
 /// Write-ahead log files that are written over, not made anew: a file that does not grow syncs faster.
 const RECYCLED_LOGS: usize = 2;
+/// Files with changes that are not sorted in yet: the fewer compactions, the less is written, and the more files a read
+/// has to pass over.
+const LEVEL_0_FILES: i32 = 8;
+/// For each key in a table, so that most of those without it are not looked into.
+const FILTER_BITS: f64 = 10.0;
+/// Of a write buffer, for the same.
+const FILTER_SHARE: f64 = 0.02;
 const INFO_LOG_BYTES_MAX: usize = 256 * 1024;
 /// Folders of images that are sent or come in; none outlives the process.
 pub(super) const IMAGE_PREFIX: &str = "image-";
@@ -92,7 +100,9 @@ impl Disk {
 
     /// Reads at one instant: data, revision and compacted revision fit together, because one iterator sees them.
     pub(super) fn snapshot<T>(&self, act: impl FnOnce(&mut View<'_>, Head) -> Result<T, Failure>) -> Result<T, Error> {
-        let read = self.with(|view| {
+        let db = self.db();
+        let base = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
+        let read = base.with(Sight::OneInstant, |view| {
             let record = view.record()?.ok_or_else(|| Failure::Broken("the record of the store is missing".into()))?;
             act(view, record.head())
         });
@@ -106,7 +116,7 @@ impl Disk {
         let base = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
         loop {
             let head = *base.head.lock();
-            let done = base.with(|view| state::read(view, head, range)).map_err(refused);
+            let done = base.with(Sight::Any, |view| state::read(view, head, range)).map_err(refused);
             let at = if range.revision == 0 { head.revision } else { range.revision };
             let compacted = base.head.lock().compacted;
             if compacted <= at.max(head.compacted) {
@@ -172,14 +182,14 @@ impl Base {
         let db = DB::open(&options(create, cache_bytes), path).map_err(|error| error.into_string())?;
         let base = Base { db, head: Mutex::new(Head { revision: 0, compacted: 0 }) };
         // A folder without a record is refused by whoever opens it.
-        if let Some(record) = base.with(|view| view.record()).map_err(Failure::cause)? {
+        if let Some(record) = base.with(Sight::Any, |view| view.record()).map_err(Failure::cause)? {
             *base.head.lock() = record.head();
         }
         Ok(base)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
-        act(&mut View::new(&mut self.db.raw_iterator_opt(read_options())))
+    fn with<T>(&self, sight: Sight, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        act(&mut View::new(&mut Look::new(&self.db, sight)))
     }
 }
 
@@ -204,7 +214,7 @@ impl Medium for Disk {
 
     fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
         let db = self.db();
-        db.as_ref().ok_or_else(|| Failure::Broken(closed()))?.with(act)
+        db.as_ref().ok_or_else(|| Failure::Broken(closed()))?.with(Sight::Any, act)
     }
 
     fn image(&self) -> Result<Image, String> {
@@ -269,26 +279,6 @@ impl Batch for WriteBatch {
     }
 }
 
-// === impl DBRawIterator ===
-
-impl Cursor for DBRawIterator<'_> {
-    fn seek(&mut self, key: &[u8]) {
-        DBRawIterator::seek(self, key);
-    }
-
-    fn next(&mut self) {
-        DBRawIterator::next(self);
-    }
-
-    fn item(&self) -> Option<(&[u8], &[u8])> {
-        DBRawIterator::item(self)
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        self.status().map_err(|error| Failure::Broken(error.into_string()))
-    }
-}
-
 fn refused(failure: Failure) -> Error {
     match failure {
         Failure::Refused(error) => error,
@@ -304,10 +294,12 @@ fn closed() -> String {
     "it is closed".into()
 }
 
-fn read_options() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    options.set_verify_checksums(true);
-    options
+fn key_of_versions(bytes: &[u8]) -> &[u8] {
+    keys::versions_of(bytes).unwrap_or(bytes)
+}
+
+fn is_version(bytes: &[u8]) -> bool {
+    keys::versions_of(bytes).is_some()
 }
 
 pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
@@ -316,6 +308,8 @@ pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_bloom_filter(FILTER_BITS, false);
+    blocks.set_whole_key_filtering(false);
     let mut options = Options::default();
     options.create_if_missing(create);
     options.set_error_if_exists(create);
@@ -333,6 +327,9 @@ pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
     options.set_target_file_size_base(TABLE_BYTES);
     options.set_max_bytes_for_level_base(LEVEL_BASE_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_level_zero_file_num_compaction_trigger(LEVEL_0_FILES);
+    options.set_prefix_extractor(SliceTransform::create("versions-of-a-key", key_of_versions, Some(is_version)));
+    options.set_memtable_prefix_bloom_ratio(FILTER_SHARE);
     options.set_max_background_jobs(2);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_recycle_log_file_num(RECYCLED_LOGS);

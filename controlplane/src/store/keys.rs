@@ -81,6 +81,14 @@ pub(super) fn split_version(bytes: &[u8]) -> Option<(&[u8], u64)> {
     prefix.ends_with(&END).then(|| (prefix, !revision.get_u64()))
 }
 
+/// What all versions of a key have in common, if this is a version.
+pub(super) fn versions_of(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [DATA, ..] => split_version(bytes).map(|(prefix, _)| prefix),
+        _ => None,
+    }
+}
+
 /// The key of a prefix.
 pub(super) fn unescape(prefix: &[u8]) -> Bytes {
     let escaped = &prefix[1..prefix.len() - END.len()];

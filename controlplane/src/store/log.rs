@@ -104,10 +104,15 @@ impl Log {
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// The last entry that can go when `applied` are applied.
+    /// The last entry that can go when `applied` are applied. It moves seldom and far: each move leaves a mark in the
+    /// database that reads have to look at.
     pub(super) fn floor(&self, applied: u64, kept: Kept) -> u64 {
         let mut floor = self.before.index;
         let mut bytes = self.bytes;
+        let is_over = |is: u64, kept: u64| is > kept + kept / 4;
+        if !is_over(applied.saturating_sub(floor), kept.entries) && !is_over(bytes, kept.bytes) {
+            return floor;
+        }
         for entry in self.entries.iter().take_while(|entry| entry.index <= applied) {
             if applied - floor <= kept.entries && bytes <= kept.bytes {
                 break;

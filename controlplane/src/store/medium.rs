@@ -61,6 +61,9 @@ pub(super) trait Batch: Default {
 pub(super) trait Cursor {
     /// To the first key at or after this one.
     fn seek(&mut self, key: &[u8]);
+    /// The same, if that is a version of the same key as this one ([`keys::versions_of`](super::keys::versions_of)); else
+    /// to that place or to none.
+    fn find(&mut self, key: &[u8]);
     fn next(&mut self);
     /// `None`: there is no key here, or it could not be read; [`Cursor::check`] tells.
     fn item(&self) -> Option<(&[u8], &[u8])>;

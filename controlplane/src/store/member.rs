@@ -667,10 +667,11 @@ impl<M: Medium, W, R> Member<M, W, R> {
         if before.index <= self.record.before_index {
             return;
         }
+        let first = self.record.before_index + 1;
         (self.record.before_index, self.record.before_term) = (before.index, before.term);
         // A sole member has entries on disk only from a time with more members.
         if self.is_log_on_disk {
-            batch.delete_range(&keys::entry(0), &keys::entry(before.index + 1));
+            batch.delete_range(&keys::entry(first), &keys::entry(before.index + 1));
             self.is_log_on_disk = !self.driver.leaves_no_log();
         }
     }

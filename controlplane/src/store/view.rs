@@ -162,7 +162,7 @@ impl Versions for View<'_> {
         let mut wanted = keys::data_prefix(key);
         let prefix_length = wanted.len();
         wanted.extend_from_slice(&(!revision).to_be_bytes());
-        self.cursor.seek(&wanted);
+        self.cursor.find(&wanted);
         let Some((found, value)) = self.cursor.item() else {
             return self.check().map(|()| None);
         };

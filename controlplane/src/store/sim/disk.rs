@@ -218,6 +218,12 @@ impl Cursor for Place<'_> {
         self.at = self.pairs.range::<[u8], _>((Bound::Included(key), Bound::Unbounded)).next();
     }
 
+    fn find(&mut self, key: &[u8]) {
+        self.seek(key);
+        let is_of_the_key = |(found, _): &(&Vec<u8>, _)| keys::versions_of(found) == keys::versions_of(key);
+        self.at = self.at.filter(is_of_the_key);
+    }
+
     fn next(&mut self) {
         let Some((key, _)) = self.at else { return };
         self.at = self.pairs.range::<[u8], _>((Bound::Excluded(&**key), Bound::Unbounded)).next();
