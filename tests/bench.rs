@@ -6,12 +6,13 @@
     reason = "a measurement prints what it measured, by the real clock"
 )]
 
-#[path = "bench/channel.rs"]
-mod channel;
 #[path = "e2e/connection.rs"]
 mod connection;
 #[path = "bench/cores.rs"]
 mod cores;
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use the rest")]
+#[path = "e2e/etcd.rs"]
+mod etcd;
 #[path = "bench/first.rs"]
 mod first;
 #[path = "bench/group.rs"]

@@ -1,6 +1,6 @@
 //! Members that keep one store: ours, or etcd's from Debian.
 
-use crate::channel::Channel;
+use crate::etcd::Client;
 use crate::process::{Server, eventually, free_port};
 use crate::{cores, machine};
 use controlplane::etcd::wire::{Empty, StatusResponse};
@@ -96,13 +96,20 @@ impl Group {
     /// Where the member that leads serves.
     pub(crate) async fn leader(&self) -> u16 {
         for port in &self.ports {
-            let status: StatusResponse = Channel::open(*port).await.call("Maintenance/Status", &Empty {}).await;
+            let status: StatusResponse =
+                dial(*port).await.call("Maintenance/Status", &Empty {}).await.expect("a status");
             if status.header.is_some_and(|header| header.member_id == status.leader) {
                 return *port;
             }
         }
         panic!("nobody leads");
     }
+}
+
+/// A connection to a member.
+pub(crate) async fn dial(port: u16) -> Client {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the member listens");
+    Client::over(stream).await.expect("it speaks HTTP/2")
 }
 
 impl Drop for Group {

@@ -1,14 +1,14 @@
 //! The store beside etcd from Debian, through the same API, by the same client: durable puts, linearizable gets,
 //! watches, memory, and bytes to the disk.
 
-use crate::channel::Channel;
 use crate::cores::Load;
-use crate::group::Group;
+use crate::etcd::Client;
+use crate::group::{Group, dial};
 use crate::load::percentile;
 use crate::{machine, row};
 use bytes::Bytes;
 use controlplane::etcd::wire::{
-    PutRequest, PutResponse, RangeRequest, RangeResponse, WatchAsk, WatchCreateRequest, WatchRequest, WatchResponse,
+    PutRequest, PutResponse, RangeRequest, RangeResponse, WatchAsk, WatchCreateRequest, WatchRequest,
 };
 use controlplane::store::kv::{KeyRange, Op, Range, Txn};
 use controlplane::store::{Config, Kv as _, Store};
@@ -122,14 +122,14 @@ fn compare(what: &str, groups: &[Group], show: impl Fn(usize) -> String, ours_to
 
 async fn requests(size: usize) {
     let groups = groups(size);
-    let mut channels = Vec::new();
+    let mut clients = Vec::new();
     for group in &groups {
         let port = group.leader().await;
         let mut open = Vec::new();
         for _ in 0..CONNECTIONS {
-            open.push(Channel::open(port).await);
+            open.push(dial(port).await);
         }
-        channels.push(open);
+        clients.push(open);
     }
     let members = if size == 1 { "1 member".to_owned() } else { format!("{size} members") };
     let loads = [
@@ -142,7 +142,7 @@ async fn requests(size: usize) {
         for round in 0..ROUNDS {
             for (i, group) in groups.iter().enumerate() {
                 let seed = round as u64;
-                rounds[i].push(load(group, &channels[i], kind, (in_flight, count), seed).await);
+                rounds[i].push(load(group, &clients[i], kind, (in_flight, count), seed).await);
             }
         }
         let middle = |i: usize, of: fn(&Done) -> f64| {
@@ -183,12 +183,12 @@ fn value(random: &mut SmallRng, size: usize) -> Bytes {
     bytes.into()
 }
 
-async fn put(channel: &Channel, key: Bytes, value: Bytes) {
+async fn put(client: &Client, key: Bytes, value: Bytes) {
     let question = PutRequest { key, value, ..PutRequest::default() };
-    let _: PutResponse = channel.call("KV/Put", &question).await;
+    let _: PutResponse = client.clone().call("KV/Put", &question).await.expect("it is put");
 }
 
-async fn load(group: &Group, channels: &[Channel], kind: Kind, (in_flight, count): (usize, usize), seed: u64) -> Done {
+async fn load(group: &Group, clients: &[Client], kind: Kind, (in_flight, count): (usize, usize), seed: u64) -> Done {
     let mut random = SmallRng::seed_from_u64(seed);
     let questions: Vec<(usize, Bytes)> = (0..count)
         .map(|_| {
@@ -198,13 +198,13 @@ async fn load(group: &Group, channels: &[Channel], kind: Kind, (in_flight, count
         .collect();
     let (cpu, written, began) = (group.cpu(), machine::written(), Instant::now());
     let ask = async |(number, (index, value)): (usize, (usize, Bytes))| {
-        let channel = &channels[number % channels.len()];
+        let client = &clients[number % clients.len()];
         let asked = Instant::now();
         match kind {
-            Kind::Put => put(channel, key(index), value).await,
+            Kind::Put => put(client, key(index), value).await,
             Kind::Get => {
                 let question = RangeRequest { key: key(index), ..RangeRequest::default() };
-                let _: RangeResponse = channel.call("KV/Range", &question).await;
+                let _: RangeResponse = client.clone().call("KV/Range", &question).await.expect("it is read");
             }
         }
         asked.elapsed()
@@ -248,24 +248,23 @@ async fn watched(group: &Group) -> Done {
     let watching = (0..WATCHERS / WATCHERS_OF_A_STREAM).map(async |_| {
         let create = WatchCreateRequest { key: key(0), ..WatchCreateRequest::default() };
         let ask = WatchRequest { request_union: Some(WatchAsk::Create(create)) };
-        let channel = Channel::open(port).await;
-        let mut answers = channel.ask("Watch/Watch", &vec![ask; WATCHERS_OF_A_STREAM]).await;
+        let mut watch = dial(port).await.watch(&vec![ask; WATCHERS_OF_A_STREAM]).await.expect("they begin");
         for _ in 0..WATCHERS_OF_A_STREAM {
-            assert!(answers.next::<WatchResponse>().await.created);
+            assert!(watch.next().await.expect("they begin").created);
         }
-        (answers, channel)
+        watch
     });
     let mut streams = Vec::new();
     for watching in watching {
         streams.push(watching.await);
     }
-    let writer = Channel::open(port).await;
+    let writer = dial(port).await;
     let (cpu, begun) = (group.cpu(), Instant::now());
     let end = begun + WATCHED_FOR;
-    let listen = streams.iter_mut().map(async |(answers, _)| {
+    let listen = streams.iter_mut().map(async |watch| {
         let mut times = Vec::new();
-        while let Ok(response) = tokio::time::timeout_at(end.into(), answers.next::<WatchResponse>()).await {
-            for event in response.events {
+        while let Ok(response) = tokio::time::timeout_at(end.into(), watch.next()).await {
+            for event in response.expect("the stream goes on").events {
                 let value = event.kv.expect("what was put").value;
                 let sent = u64::from_be_bytes(value[..8].try_into().expect("when it was sent"));
                 times.push(began.elapsed() - Duration::from_nanos(sent));
@@ -303,14 +302,14 @@ async fn objects() {
     let groups = groups(1);
     let (mut resident, mut written, mut idle) = (Vec::new(), Vec::new(), Vec::new());
     for group in &groups {
-        let channel = Channel::open(group.leader().await).await;
+        let client = dial(group.leader().await).await;
         let mut random = SmallRng::seed_from_u64(0);
         let before = machine::written();
         let mut puts: Vec<usize> = (0..OBJECTS).collect();
         puts.extend((0..UPDATES).map(|_| random.random_range(0..OBJECTS)));
         let puts: Vec<(usize, Bytes)> =
             puts.into_iter().map(|index| (index, value(&mut random, OBJECT_BYTES))).collect();
-        let ask = async |(index, value)| put(&channel, key(index), value).await;
+        let ask = async |(index, value)| put(&client, key(index), value).await;
         stream::iter(puts).map(ask).buffer_unordered(IN_FLIGHT).collect::<Vec<()>>().await;
         tokio::time::sleep(SETTLES * 10).await;
         resident.push(group.resident() as f64);

@@ -17,7 +17,8 @@ const HEAD_BYTES: usize = 5;
 const UNAVAILABLE: &str = "14";
 const TIMED_OUT: &str = "timed%20out";
 
-/// One connection, for one call after the other.
+/// One connection; clones share it.
+#[derive(Clone)]
 pub(crate) struct Client {
     calls: SendRequest<BoxBody<Bytes, Infallible>>,
 }
@@ -88,9 +89,11 @@ impl Client {
         A::decode(bytes).map_err(Failure::unknown)
     }
 
-    pub(crate) async fn watch(mut self, asked: &WatchRequest) -> Result<Watch, Failure> {
-        // Whoever ends the questions ends the watch.
-        let asked = futures::stream::iter([Ok(Frame::data(framed(asked)))]).chain(futures::stream::pending());
+    /// As many watches as are asked for, on one stream.
+    pub(crate) async fn watch(mut self, asked: &[WatchRequest]) -> Result<Watch, Failure> {
+        let frames: Vec<_> = asked.iter().map(|asked| Ok(Frame::data(framed(asked)))).collect();
+        // Whoever ends the questions ends the watches.
+        let asked = futures::stream::iter(frames).chain(futures::stream::pending());
         let body = self.begin("Watch/Watch", BodyExt::boxed(StreamBody::new(asked))).await?;
         Ok(Watch { body, read: BytesMut::new(), _client: self })
     }

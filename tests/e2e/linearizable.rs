@@ -104,7 +104,7 @@ impl Work {
                     ..WatchCreateRequest::default()
                 };
                 if let Ok(mut watch) =
-                    client.watch(&WatchRequest { request_union: Some(WatchAsk::Create(create)) }).await
+                    client.watch(&[WatchRequest { request_union: Some(WatchAsk::Create(create)) }]).await
                 {
                     self.follow(member, &mut watch).await;
                 }
