@@ -10,7 +10,7 @@ mod shape;
 mod typed;
 
 use crate::fields::TypeRef;
-use crate::{Kind, Tree};
+use crate::{Kind, Tree, custom};
 use std::fmt;
 
 /// The longest body that is decoded (kube-apiserver's limit).
@@ -58,7 +58,18 @@ pub enum DecodeError {
 
 /// Checks a tree that came from elsewhere (a patched object) as if it had been decoded.
 pub fn conform(tree: Tree, kind: &Kind, strictness: Strictness) -> Result<(Tree, Vec<Problem>), DecodeError> {
-    conform_as(tree, kind.schema(), strictness)
+    let (mut tree, mut problems) = conform_as(tree, kind.schema(), strictness)?;
+    prune(&mut tree, kind, strictness, &mut problems);
+    Ok((tree, problems))
+}
+
+/// Drops what the schema of a custom resource does not know; built-in kinds have lost that while they were decoded.
+pub fn prune(tree: &mut Tree, kind: &Kind, strictness: Strictness, problems: &mut Vec<Problem>) {
+    let Some(custom) = &kind.custom else { return };
+    let unknown = custom::prune::prune(&custom.schema, tree);
+    if strictness != Strictness::Ignore {
+        problems.extend(unknown.iter().map(|path| Problem::unknown_field(path)));
+    }
 }
 
 /// `conform` for a type that is no served kind (a subresource's body).
@@ -91,6 +102,18 @@ pub fn strict_error(problems: &[Problem]) -> String {
 }
 
 // === impl Problem ===
+
+impl Problem {
+    /// A field that a custom resource's schema does not know.
+    fn unknown_field(path: &str) -> Problem {
+        Problem { text: format!("unknown field {path:?}") }
+    }
+
+    /// The path of an unknown field; `None` if it is a duplicate one.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        self.text.strip_prefix("unknown field \"")?.strip_suffix('"')
+    }
+}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,8 +11,11 @@ mod workload;
 use crate::walk::{Members, child, find, put};
 use crate::{Kind, Tree};
 
-/// Fills in the defaults of a kind. Idempotent. Kinds without defaults, and custom resources, stay as they are.
+/// Fills in the defaults of a kind; of custom resources, those of their schema. Idempotent.
 pub fn apply(kind: &Kind, tree: &mut Tree) {
+    if let Some(custom) = &kind.custom {
+        return crate::custom::defaults::fill(&custom.schema, tree);
+    }
     let Some(object) = tree.as_object_mut() else { return };
     match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => pod::pod(object),

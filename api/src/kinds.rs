@@ -4,6 +4,7 @@
 //! `Kind`s at run time, which is why a `Kind` owns its strings.
 
 use crate::Resource;
+use crate::custom::Custom;
 use crate::fields::{self, TypeRef};
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
@@ -27,6 +28,8 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// `None` for custom resources.
     pub schema: Option<TypeRef>,
+    /// What a definition says of its kind; `None` for built-in kinds.
+    pub custom: Option<Arc<Custom>>,
     /// Empty if nothing of the kind is stored.
     pub storage_version_hash: String,
 }
@@ -151,7 +154,7 @@ impl Kind {
     /// True for custom resources, whose objects carry no field table.
     #[must_use]
     pub fn is_custom(&self) -> bool {
-        self.schema.is_none()
+        self.custom.is_some()
     }
 }
 
@@ -214,6 +217,7 @@ fn parse(line: &'static str) -> Kind {
         verbs,
         subresources: words(below, ';').iter().map(|one| parse_subresource(one, below_verbs)).collect(),
         schema: fields::type_of(package, kind),
+        custom: None,
         storage_version_hash: if is_stored { hash() } else { String::new() },
     }
 }

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async runtime. Whoever needs the time passes it in.
 
 pub mod codec;
+pub mod custom;
 pub mod defaults;
 pub mod fields;
 pub mod kinds;

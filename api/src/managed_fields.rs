@@ -86,7 +86,7 @@ pub fn apply(
     now: Timestamp,
 ) -> Result<Tree, Rejected> {
     check(config, writer)?;
-    let shape = Shape::Struct(kind.schema());
+    let shape = Shape::root(kind);
     let empty = nothing(kind);
     let mut entries = live.map(read).unwrap_or_default();
     if let (Some(live), true) = (live, entries.is_empty()) {
@@ -183,7 +183,7 @@ fn conflict(clashes: &[(&Entry, Vec<String>)]) -> Rejected {
 /// Gives what changed to the writer's Update entry, and takes what is gone from everybody.
 fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>, writer: Writer<'_>, now: Timestamp) {
     let empty = nothing(kind);
-    let changed = walk::difference(Shape::Struct(kind.schema()), Some(live.unwrap_or(&empty)), Some(new));
+    let changed = walk::difference(Shape::root(kind), Some(live.unwrap_or(&empty)), Some(new));
     let mut touched = changed.modified;
     touched.join(&changed.added);
     let mut touched_by_writer = owned(kind, touched.clone(), writer.subresource);

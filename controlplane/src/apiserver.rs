@@ -32,6 +32,7 @@ use crate::pki::Pki;
 use crate::pki::certificate::Subject;
 use crate::registry::{Attributes, Registry, User};
 use api::Rejected;
+use arc_swap::ArcSwap;
 use authn::Authenticator;
 use body::Body;
 use client::Clock;
@@ -96,7 +97,8 @@ struct Server {
     links: Links,
     /// Else, where the etcd is that has the state.
     membership: Result<Membership, String>,
-    openapi: OpenApi,
+    /// Of the kinds that were served when it was last asked for.
+    openapi: ArcSwap<OpenApi>,
     issuer: String,
     clock: Clock,
     shutdown: CancellationToken,
@@ -160,7 +162,7 @@ pub async fn serve(
         Arc::new(Front { server: OnceLock::new(), inbox, clock: config.clock.clone(), shutdown: shutdown.clone() });
     let authenticator = Authenticator::new(config.authentication, Arc::clone(&config.pki))?;
     let server = |registry: Registry| Server {
-        openapi: OpenApi::new(registry.kinds(), |_| None),
+        openapi: ArcSwap::from_pointee(OpenApi::new(registry.served())),
         authenticator,
         registry,
         pki: config.pki,
@@ -232,6 +234,17 @@ impl Server {
             Some(response) => Ok(response),
             None => Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
         }
+    }
+
+    /// The documents of the kinds that are served now.
+    fn openapi(&self) -> Arc<OpenApi> {
+        let (served, openapi) = (self.registry.served(), self.openapi.load_full());
+        if openapi.is_of(&served) {
+            return openapi;
+        }
+        let openapi = Arc::new(openapi.again(served));
+        self.openapi.store(Arc::clone(&openapi));
+        openapi
     }
 
     /// The embedded registry: every known user may pull, and push who may create `images.coracle.dev`.

@@ -22,6 +22,7 @@ mod rbac;
 mod read;
 mod review;
 mod scale;
+mod served;
 mod shelf;
 mod token;
 mod user;
@@ -29,6 +30,7 @@ mod watch;
 mod write;
 
 pub use local::Local;
+pub use served::Served;
 pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, User};
 
 use crate::store::{Kv, kv};
@@ -143,15 +145,24 @@ impl Registry {
         Ok(registry)
     }
 
-    /// All served kinds, in discovery order.
+    /// All kinds that are served now.
     #[must_use]
-    pub fn kinds(&self) -> &'static [Arc<Kind>] {
-        api::kinds::builtin()
+    pub fn served(&self) -> Arc<Served> {
+        self.0.memory.served()
     }
 
     #[must_use]
     pub fn find(&self, resource: &Resource) -> Option<Arc<Kind>> {
-        api::kinds::find(resource).cloned()
+        api::kinds::find(resource).cloned().or_else(|| self.served().find(resource).cloned())
+    }
+
+    /// `find`, after a look at what other members may have defined meanwhile.
+    pub async fn look_up(&self, resource: &Resource) -> Option<Arc<Kind>> {
+        if let Some(kind) = self.find(resource) {
+            return Some(kind);
+        }
+        self.refresh().await.ok()?;
+        self.find(resource)
     }
 
     /// Whether somebody may do something: the first of the configured modes that has an opinion decides.

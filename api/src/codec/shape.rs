@@ -17,7 +17,7 @@ pub(super) fn canonical(tree: Tree, schema: Option<TypeRef>) -> Tree {
     }
 }
 
-/// A custom resource: the head as Go orders it, typed metadata, the rest untouched.
+/// A custom resource: the head first, typed metadata, and the rest as Go prints maps, by key.
 fn custom(mut map: Map<String, Tree>) -> Map<String, Tree> {
     let mut out = Map::with_capacity(map.len());
     for key in ["apiVersion", "kind"] {
@@ -28,6 +28,8 @@ fn custom(mut map: Map<String, Tree>) -> Map<String, Tree> {
     if let Some(Tree::Object(metadata)) = map.shift_remove("metadata") {
         out.insert("metadata".to_owned(), Tree::Object(object(metadata, fields::object_meta(), 0)));
     }
+    map.sort_keys();
+    map.values_mut().for_each(Tree::sort_all_objects);
     out.extend(map);
     out
 }

@@ -106,7 +106,7 @@ fn a_custom_resource_keeps_what_it_has() {
     let (tree, problems) = json::decode(body, &custom, Strictness::Strict).unwrap();
     assert_eq!(problems[0].to_string(), r#"unknown field "metadata.bad""#);
     let expect =
-        r#"{"apiVersion":"x/v1","kind":"Foo","metadata":{"name":"x","namespace":"n"},"spec":{"b":null,"a":[1.5]}}"#;
+        r#"{"apiVersion":"x/v1","kind":"Foo","metadata":{"name":"x","namespace":"n"},"spec":{"a":[1.5],"b":null}}"#;
     assert_eq!(canonical(tree, &custom).to_string(), expect);
 }
 

@@ -60,6 +60,8 @@ enum What {
     Raw,
     /// An object of a custom resource: typed metadata, the rest as it is.
     Custom,
+    /// A part of one: anything, but no key twice.
+    Loose,
 }
 
 struct Seed<'s> {
@@ -133,12 +135,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<Option<Tree>, E> {
-        Ok(matches!(self.what, What::Raw).then_some(Tree::Null))
+        Ok(matches!(self.what, What::Raw | What::Loose).then_some(Tree::Null))
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Option<Tree>, E> {
         match self.what {
-            What::Raw | What::One(Value::Bool) => Ok(Some(Tree::Bool(value))),
+            What::Raw | What::Loose | What::One(Value::Bool) => Ok(Some(Tree::Bool(value))),
             What::One(Value::Object(bare))
                 if bare.declared().iter().any(|own| own.json == "=" && own.value == Value::Bool) =>
             {
@@ -150,7 +152,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Option<Tree>, E> {
         let fits = match self.what {
-            What::Raw | What::One(Value::Int64 | Value::Float64) => true,
+            What::Raw | What::Loose | What::One(Value::Int64 | Value::Float64) => true,
             What::One(Value::Int32 | Value::IntOrString) => i32::try_from(value).is_ok(),
             What::One(Value::Quantity) => return Ok(Some(Tree::String(value.to_string()))),
             what => return Err(self.state.wrong("number", what)),
@@ -161,14 +163,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Option<Tree>, E> {
         match i64::try_from(value) {
             Ok(value) => self.visit_i64(value),
-            Err(_) if matches!(self.what, What::Raw) => Ok(Some(value.into())),
+            Err(_) if matches!(self.what, What::Raw | What::Loose) => Ok(Some(value.into())),
             Err(_) => Err(self.state.wrong(&format!("number {value}"), self.what)),
         }
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Option<Tree>, E> {
         match self.what {
-            What::Raw | What::One(Value::Float64) => {
+            What::Raw | What::Loose | What::One(Value::Float64) => {
                 let number = Number::from_f64(value).ok_or_else(|| E::custom("a number is not finite"))?;
                 Ok(Some(Tree::Number(number)))
             }
@@ -191,6 +193,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Tree>, A::Error> {
         let item = match self.what {
             What::Raw => What::Raw,
+            What::Loose => What::Loose,
             What::List(value) => What::One(value).settled(),
             What::One(Value::Object(bare)) => match bare.declared().iter().find(|own| own.container == Container::List)
             {
@@ -214,6 +217,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<Tree>, A::Error> {
         match self.what {
             What::Raw => self.raw(map),
+            What::Loose => self.loose(map),
             What::Custom => self.custom(map),
             What::Map(value) => self.keyed(map, value),
             What::One(Value::Object(schema)) if schema.is_bare() => {
@@ -232,7 +236,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 impl Seed<'_> {
     fn text<E: serde::de::Error>(self, text: Cow<'_, str>) -> Result<Option<Tree>, E> {
         let check = match self.what {
-            What::Raw | What::One(Value::String | Value::IntOrString | Value::Duration) => Ok(()),
+            What::Raw | What::Loose | What::One(Value::String | Value::IntOrString | Value::Duration) => Ok(()),
             What::One(Value::Quantity) => Quantity::parse(&text).map(|_| ()).map_err(|error| error.to_string()),
             What::One(Value::Time | Value::MicroTime) => words::check_time(&text),
             What::One(Value::Bytes) => check_base64(&text),
@@ -249,6 +253,20 @@ impl Seed<'_> {
         while let Some(key) = map.next_key::<String>()? {
             self.state.path.push(Step::Index(0));
             let value = map.next_value_seed(Seed { state: self.state, what: What::Raw })?;
+            self.state.path.pop();
+            all.insert(key, value.unwrap_or(Tree::Null));
+        }
+        Ok(Some(Tree::Object(all)))
+    }
+
+    fn loose<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Tree>, A::Error> {
+        let mut all = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if all.contains_key(&key) {
+                self.state.problem("duplicate", &key);
+            }
+            self.state.path.push(Step::Key(key.as_str().into()));
+            let value = map.next_value_seed(Seed { state: self.state, what: What::Loose })?;
             self.state.path.pop();
             all.insert(key, value.unwrap_or(Tree::Null));
         }
@@ -278,12 +296,12 @@ impl Seed<'_> {
                 "apiVersion" => (Some(0), What::One(Value::String), "apiVersion"),
                 "kind" => (Some(1), What::One(Value::String), "kind"),
                 "metadata" => (Some(2), What::One(Value::Object(fields::object_meta())), "metadata"),
-                _ => (None, What::Raw, ""),
+                _ => (None, What::Loose, ""),
             };
             if at.is_some_and(|at: usize| first[at].is_some()) || rest.contains_key(&key) {
                 self.state.problem("duplicate", &key);
             }
-            self.state.path.push(Step::Member("", member));
+            self.state.path.push(if at.is_some() { Step::Member("", member) } else { Step::Key(key.as_str().into()) });
             let value = map.next_value_seed(Seed { state: self.state, what })?;
             self.state.path.pop();
             match at {

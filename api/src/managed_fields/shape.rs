@@ -1,20 +1,23 @@
 //! How server-side apply sees a value: as parts that can have different owners, or as one.
 //!
-//! Knows the field table's list and map types; a value without a schema is granular in its maps and atomic in its
-//! lists, as upstream deduces it.
+//! Knows the list and map types of the field table and of custom resources' schemas; a value without a schema is granular
+//! in its maps and atomic in its lists, as upstream deduces it.
 
 use super::set::Step;
-use crate::Tree;
-use crate::fields::{Container, Field, ListType, MapType, TypeRef, Value};
+use crate::custom::Schema;
+use crate::fields::{self, Container, Field, ListType, MapType, TypeRef, Value};
+use crate::{Kind, Tree};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Shape {
+pub(super) enum Shape<'s> {
     /// `None`: fields unknown.
     Struct(Option<TypeRef>),
     Map(&'static Field),
     Set,
     Keyed(&'static Field),
+    /// A value of a custom resource; true: one with metadata of its own.
+    Custom(&'s Schema, bool),
     Atomic,
 }
 
@@ -25,8 +28,16 @@ pub(super) enum Parts<'t> {
     Whole,
 }
 
-impl Shape {
-    fn of(field: &'static Field) -> Shape {
+impl<'s> Shape<'s> {
+    /// The shape of an object of a kind.
+    pub(super) fn root(kind: &'s Kind) -> Shape<'s> {
+        match &kind.custom {
+            Some(custom) => Shape::Custom(&custom.schema, true),
+            None => Shape::Struct(kind.schema()),
+        }
+    }
+
+    fn of(field: &'static Field) -> Shape<'s> {
         let merges = field.patch_strategy.is_some_and(|strategy| strategy.merge);
         match (field.container, field.list_type) {
             (Container::List, Some(ListType::Set)) => Shape::Set,
@@ -40,7 +51,7 @@ impl Shape {
         }
     }
 
-    fn element(field: &'static Field) -> Shape {
+    fn element(field: &'static Field) -> Shape<'s> {
         // A RawExtension is one value to upstream's schema, whatever it holds.
         match field.value {
             Value::Object(schema) if !schema.is_bare() => Shape::Struct(Some(schema)),
@@ -49,13 +60,18 @@ impl Shape {
     }
 
     /// The shape below a step.
-    pub(super) fn below(self, step: &Step) -> Shape {
+    pub(super) fn below(self, step: &Step) -> Shape<'s> {
         match (self, step) {
             (Shape::Struct(Some(schema)), Step::Field(name)) => {
                 schema.field(name).map_or(Shape::Struct(None), Shape::of)
             }
             (Shape::Struct(None), _) => Shape::Struct(None),
             (Shape::Map(field) | Shape::Keyed(field), _) => Shape::element(field),
+            (Shape::Custom(_, true), Step::Field(name)) if name == "metadata" => {
+                Shape::Struct(Some(fields::object_meta()))
+            }
+            (Shape::Custom(schema, _), Step::Field(name)) => Shape::custom(schema.member(name)),
+            (Shape::Custom(schema, _), _) => Shape::custom(schema.items.as_deref()),
             _ => Shape::Atomic,
         }
     }
@@ -64,6 +80,9 @@ impl Shape {
     pub(super) fn declares(self, step: &Step) -> bool {
         match (self, step) {
             (Shape::Struct(Some(schema)), Step::Field(name)) => schema.field(name).is_some(),
+            (Shape::Custom(schema, is_object), Step::Field(name)) => {
+                schema.properties.contains_key(name) || is_object && name == "metadata"
+            }
             _ => false,
         }
     }
@@ -79,9 +98,35 @@ impl Shape {
             (Shape::Keyed(field), Tree::Array(all)) => {
                 Parts::Elements(all.iter().map(|value| (key(field, value), value)).collect())
             }
+            (Shape::Custom(schema, _), Tree::Object(map)) if !schema.is_atomic_map => {
+                Parts::Members(map.iter().map(|(key, value)| (Step::Field(key.clone()), value)).collect())
+            }
+            (Shape::Custom(schema, _), Tree::Array(all)) => match schema.list_type {
+                Some(ListType::Set) => {
+                    Parts::Elements(all.iter().map(|value| (Step::Value(value.to_string()), value)).collect())
+                }
+                Some(ListType::Map) => {
+                    Parts::Elements(all.iter().map(|value| (custom_key(schema, value), value)).collect())
+                }
+                Some(ListType::Atomic) | None => Parts::Whole,
+            },
             _ => Parts::Whole,
         }
     }
+
+    fn custom(schema: Option<&'s Schema>) -> Shape<'s> {
+        schema.map_or(Shape::Struct(None), |schema| Shape::Custom(schema, schema.is_embedded))
+    }
+}
+
+/// The same of an element of a custom resource's list.
+fn custom_key(schema: &Schema, element: &Tree) -> Step {
+    let default = |name: &str| schema.items.as_ref()?.properties.get(name)?.default.as_ref();
+    let value =
+        |name: &'_ String| element.get(name).filter(|value| !value.is_null()).or_else(|| default(name)).cloned();
+    let keys: BTreeMap<&str, Tree> =
+        schema.list_map_keys.iter().filter_map(|name| Some((name.as_str(), value(name)?))).collect();
+    Step::Key(serde_json::to_string(&keys).unwrap_or_default())
 }
 
 /// The keys of an element, absent ones at their defaults.

@@ -16,7 +16,7 @@ pub(super) struct Difference {
 }
 
 /// The fields that a configuration states.
-pub(super) fn stated(shape: Shape, value: &Tree) -> Set {
+pub(super) fn stated(shape: Shape<'_>, value: &Tree) -> Set {
     let mut set = Set::default();
     match shape.parts(value) {
         Parts::Whole => return Set::leaf(),
@@ -40,7 +40,7 @@ pub(super) fn stated(shape: Shape, value: &Tree) -> Set {
 }
 
 /// What changed from `old` to `new`, as sets relative to the value.
-pub(super) fn difference(shape: Shape, old: Option<&Tree>, new: Option<&Tree>) -> Difference {
+pub(super) fn difference(shape: Shape<'_>, old: Option<&Tree>, new: Option<&Tree>) -> Difference {
     let mut out = Difference::default();
     if old.is_none() && new.is_none() || is_leaf(shape, old) && is_leaf(shape, new) || is_void(old) && is_void(new) {
         match (old, new) {
@@ -64,7 +64,7 @@ pub(super) fn difference(shape: Shape, old: Option<&Tree>, new: Option<&Tree>) -
 }
 
 /// `config` laid over `live`.
-pub(super) fn merge(shape: Shape, live: &Tree, config: &Tree) -> Tree {
+pub(super) fn merge(shape: Shape<'_>, live: &Tree, config: &Tree) -> Tree {
     match (shape.parts(live), shape.parts(config)) {
         (Parts::Members(_), Parts::Members(over)) => {
             let mut out = live.as_object().cloned().unwrap_or_default();
@@ -81,7 +81,7 @@ pub(super) fn merge(shape: Shape, live: &Tree, config: &Tree) -> Tree {
 }
 
 /// `value` without what `last` has and nobody owns any more; `None` if nothing is left of a container.
-pub(super) fn prune(shape: Shape, value: &Tree, last: &Set, owned: &Set) -> Option<Tree> {
+pub(super) fn prune(shape: Shape<'_>, value: &Tree, last: &Set, owned: &Set) -> Option<Tree> {
     let keep = |step: &Step, child: &Tree| -> Option<Tree> {
         let Some(before) = last.below.get(step) else { return Some(child.clone()) };
         let nobody = Set::default();
@@ -110,7 +110,7 @@ pub(super) fn prune(shape: Shape, value: &Tree, last: &Set, owned: &Set) -> Opti
 }
 
 /// Elements of both, in the order of `over`, with those of `have` alone where they stood.
-fn merge_lists(shape: Shape, have: Vec<(Step, &Tree)>, over: Vec<(Step, &Tree)>) -> Vec<Tree> {
+fn merge_lists(shape: Shape<'_>, have: Vec<(Step, &Tree)>, over: Vec<(Step, &Tree)>) -> Vec<Tree> {
     let old: BTreeMap<Step, &Tree> = have.iter().cloned().collect();
     let mut waiting: BTreeMap<Step, ()> = over.iter().map(|(step, _)| (step.clone(), ())).collect();
     let mut rest = over.clone().into_iter();
@@ -131,7 +131,7 @@ fn merge_lists(shape: Shape, have: Vec<(Step, &Tree)>, over: Vec<(Step, &Tree)>)
     out
 }
 
-fn parts_of(shape: Shape, value: Option<&Tree>) -> BTreeMap<Step, &Tree> {
+fn parts_of<'t>(shape: Shape<'_>, value: Option<&'t Tree>) -> BTreeMap<Step, &'t Tree> {
     match value.map(|value| shape.parts(value)) {
         Some(Parts::Members(all) | Parts::Elements(all)) => all.into_iter().collect(),
         _ => BTreeMap::new(),
@@ -139,7 +139,7 @@ fn parts_of(shape: Shape, value: Option<&Tree>) -> BTreeMap<Step, &Tree> {
 }
 
 /// True for what has no parts; an absent value takes the form of the other.
-fn is_leaf(shape: Shape, value: Option<&Tree>) -> bool {
+fn is_leaf(shape: Shape<'_>, value: Option<&Tree>) -> bool {
     value.is_none_or(|value| matches!(shape.parts(value), Parts::Whole))
 }
 

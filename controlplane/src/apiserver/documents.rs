@@ -19,7 +19,8 @@ impl Server {
         query: Option<&str>,
         headers: &HeaderMap,
     ) -> Option<Response<Body>> {
-        let kinds = self.registry.kinds();
+        let served = self.registry.served();
+        let kinds = &served.kinds;
         let accept = header_text(headers, header::ACCEPT);
         let form = discovery::form(accept);
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -31,14 +32,15 @@ impl Server {
             ["apis", group] => discovery::group(kinds, group)?,
             ["apis", group, version] => discovery::version(kinds, group, version)?,
             ["openapi", "v2"] if accept.contains("com.github.proto-openapi") => {
-                return Some(zipped(self.openapi.v2_protobuf(), headers));
+                return Some(zipped(self.openapi().v2_protobuf(), headers));
             }
-            ["openapi", "v2"] => return Some(zipped(self.openapi.v2(), headers)),
+            ["openapi", "v2"] => return Some(zipped(self.openapi().v2(), headers)),
             ["openapi", "v3"] => {
-                return Some(answer::bytes_of(StatusCode::OK, self.openapi.v3_index().to_string(), answer::JSON));
+                return Some(answer::bytes_of(StatusCode::OK, self.openapi().v3_index().to_string(), answer::JSON));
             }
             ["openapi", "v3", ..] => {
-                let (_, document) = self.openapi.v3(path.strip_prefix("/openapi/v3/")?)?;
+                let openapi = self.openapi();
+                let (_, document) = openapi.v3(path.strip_prefix("/openapi/v3/")?)?;
                 return Some(zipped(document, headers));
             }
             ["version"] => return Some(version()),

@@ -8,6 +8,7 @@ mod gnostic;
 mod paths;
 mod schema;
 
+use crate::registry::Served;
 use api::Kind;
 use bytes::Bytes;
 use flate2::Compression;
@@ -24,13 +25,11 @@ pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pr
 
 /// The documents of one set of served kinds; made anew when the set changes.
 pub struct OpenApi {
-    kinds: Vec<Arc<Kind>>,
-    /// `spec.versions[].schema.openAPIV3Schema` of custom resources, by definition name.
-    custom: BTreeMap<String, Value>,
+    served: Arc<Served>,
     v2: OnceLock<Document>,
     v2_protobuf: OnceLock<Document>,
     /// By path below `/openapi/v3/`.
-    v3: BTreeMap<String, (String, OnceLock<Document>)>,
+    v3: BTreeMap<String, Versioned>,
 }
 
 /// A document, compressed.
@@ -42,6 +41,10 @@ pub struct Document {
     pub etag: String,
 }
 
+/// The document of one group's version, with the hash of the kinds that it is made of. Where those stay the same, the
+/// document does.
+type Versioned = (String, Arc<OnceLock<Document>>);
+
 /// Which OpenAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {
@@ -52,19 +55,32 @@ enum Dialect {
 // === impl OpenApi ===
 
 impl OpenApi {
-    /// `schema_of` gives the OpenAPI v3 schema of a custom resource, if it has one.
-    pub fn new(kinds: &[Arc<Kind>], schema_of: impl Fn(&Kind) -> Option<Value>) -> OpenApi {
-        let customs = kinds.iter().filter(|kind| kind.is_custom());
-        let custom: BTreeMap<String, Value> =
-            customs.filter_map(|kind| Some((schema::name_of(kind), schema_of(kind)?))).collect();
+    pub fn new(served: Arc<Served>) -> OpenApi {
         let mut seeds: BTreeMap<String, Sha512> = BTreeMap::new();
-        for kind in kinds {
+        for kind in &served.kinds {
             let seed =
                 seeds.entry(group_path(kind)).or_insert_with(|| Sha512::new_with_prefix(env!("CARGO_PKG_VERSION")));
-            seed.update(format!("{kind:?}{:?}", custom.get(&schema::name_of(kind))));
+            seed.update(format!("{kind:?}"));
         }
-        let v3 = seeds.into_iter().map(|(path, seed)| (path, (hex::encode_upper(seed.finalize()), OnceLock::new())));
-        OpenApi { kinds: kinds.to_vec(), custom, v2: OnceLock::new(), v2_protobuf: OnceLock::new(), v3: v3.collect() }
+        let v3 = seeds.into_iter().map(|(path, seed)| (path, (hex::encode_upper(seed.finalize()), Arc::default())));
+        OpenApi { served, v2: OnceLock::new(), v2_protobuf: OnceLock::new(), v3: v3.collect() }
+    }
+
+    /// Whether these are the documents of what is served.
+    pub fn is_of(&self, served: &Arc<Served>) -> bool {
+        Arc::ptr_eq(&self.served, served)
+    }
+
+    /// The documents of another set of kinds; those of groups that are as they were are taken over.
+    #[must_use]
+    pub fn again(&self, served: Arc<Served>) -> OpenApi {
+        let mut again = OpenApi::new(served);
+        for (path, (hash, document)) in &mut again.v3 {
+            if let Some((_, known)) = self.v3.get(path).filter(|(known, _)| known == hash) {
+                *document = Arc::clone(known);
+            }
+        }
+        again
     }
 
     /// `/openapi/v2` as JSON.
@@ -79,7 +95,7 @@ impl OpenApi {
 
     /// `/openapi/v3`: where the documents are, with the hash that makes each URL immutable.
     pub fn v3_index(&self) -> Value {
-        let entry = |(path, (hash, _)): (&String, &(String, OnceLock<Document>))| {
+        let entry = |(path, (hash, _)): (&String, &Versioned)| {
             let url = format!("/openapi/v3/{path}?hash={hash}");
             (path.clone(), json!({"serverRelativeURL": url}))
         };
@@ -93,8 +109,9 @@ impl OpenApi {
     }
 
     fn swagger(&self) -> Value {
-        let paths: Map<String, Value> = self.kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V2)).collect();
-        let definitions = schema::definitions(&self.kinds, &self.kinds, &self.custom, Dialect::V2);
+        let paths: Map<String, Value> =
+            self.served.kinds.iter().flat_map(|kind| paths::of(kind, Dialect::V2)).collect();
+        let definitions = schema::definitions(&self.served.kinds, &self.served.kinds, Dialect::V2);
         json!({
             "swagger": "2.0",
             "info": {"title": "Kubernetes", "version": "v1.36.0"},
@@ -108,9 +125,9 @@ impl OpenApi {
     }
 
     fn spec(&self, path: &str) -> Value {
-        let own: Vec<Arc<Kind>> = self.kinds.iter().filter(|kind| group_path(kind) == path).cloned().collect();
+        let own: Vec<Arc<Kind>> = self.served.kinds.iter().filter(|kind| group_path(kind) == path).cloned().collect();
         let paths: Map<String, Value> = own.iter().flat_map(|kind| paths::of(kind, Dialect::V3)).collect();
-        let schemas = schema::definitions(&own, &self.kinds, &self.custom, Dialect::V3);
+        let schemas = schema::definitions(&own, &self.served.kinds, Dialect::V3);
         json!({
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": "v1.36.0"},

@@ -39,7 +39,7 @@ impl Server {
         info: Info,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Rejected> {
-        let kind = self.registry.find(&info.resource()).ok_or_else(no_such_path)?;
+        let kind = self.registry.look_up(&info.resource()).await.ok_or_else(no_such_path)?;
         let query = Query::parse(request.uri().query());
         let verb = verb(request.method(), &info, &query).ok_or_else(not_allowed)?;
         self.authorize(&user, &info, &query, verb)?;

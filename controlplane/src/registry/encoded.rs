@@ -14,6 +14,9 @@ const KEY: &[u8] = b"\"resourceVersion\":\"";
 /// The bytes to store.
 pub(super) fn encode(mut tree: Tree, kind: &Kind) -> Result<Bytes, Rejected> {
     edit::set(&mut tree, &["metadata", "resourceVersion"], "0");
+    if let Some(custom) = &kind.custom {
+        api::custom::into_stored(custom, &mut tree);
+    }
     let tree = api::codec::canonical(tree, kind);
     serde_json::to_vec(&tree).map(Bytes::from).map_err(Rejected::internal)
 }

@@ -2,6 +2,7 @@
 //!
 //! Never reads ahead of the store and never takes a shortcut from a write: what is here is what every member has.
 
+use super::served::{self, Definitions, Served};
 use super::shelf::{Incoming, Shelf};
 use super::{encoded, keys};
 use crate::store::Kv;
@@ -30,6 +31,7 @@ pub(super) struct Memory {
     shelves: RwLock<HashMap<Box<str>, Arc<Shelf>>>,
     applied: AtomicU64,
     waiters: Mutex<Waiters>,
+    definitions: Definitions,
     clock: Clock,
 }
 
@@ -53,6 +55,7 @@ impl Memory {
             shelves: RwLock::default(),
             applied: AtomicU64::new(all.revision),
             waiters: Mutex::default(),
+            definitions: Definitions::new(),
             clock,
         });
         memory.fill(all);
@@ -68,6 +71,11 @@ impl Memory {
         let mut shelves = self.shelves.write();
         let revision = self.applied();
         Arc::clone(shelves.entry(collection.into()).or_insert_with(|| Arc::new(Shelf::new(collection, revision))))
+    }
+
+    /// The kinds that are served, as the newest definitions here have them.
+    pub(super) fn served(&self) -> Arc<Served> {
+        self.definitions.served()
     }
 
     /// Everything up to this revision is in.
@@ -105,6 +113,9 @@ impl Memory {
             let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
             shelves.entry(collection).or_default().push((place, object));
         }
+        if let Some(definitions) = shelves.get(&served::collection()) {
+            self.definitions.learn(definitions.iter().map(|(place, object)| (Arc::clone(place), Some(&**object))));
+        }
         for (collection, objects) in shelves {
             self.shelf(&collection).fill(objects);
         }
@@ -123,6 +134,10 @@ impl Memory {
             };
             let incoming = Incoming { place: place.into(), revision, object };
             shelves.entry(collection.to_owned()).or_default().push(incoming);
+        }
+        if let Some(definitions) = shelves.get(&served::collection()) {
+            let told = definitions.iter().map(|change| (Arc::clone(&change.place), change.object.as_deref()));
+            self.definitions.learn(told);
         }
         let now = self.clock.now();
         for (collection, changes) in shelves {
@@ -150,6 +165,9 @@ impl Memory {
         for item in &all.items {
             let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
             changes.entry(collection).or_default().insert(place, Some(object));
+        }
+        if let Some(definitions) = changes.get(&served::collection()) {
+            self.definitions.learn(definitions.iter().map(|(place, object)| (Arc::clone(place), object.as_deref())));
         }
         let now = self.clock.now();
         for (collection, changes) in changes {

@@ -49,7 +49,7 @@ fn go_type(what: What) -> String {
         What::One(value) => scalar(value),
         What::List(value) => format!("[]{}", scalar(value)),
         What::Map(value) => format!("map[string]{}", scalar(value)),
-        What::Raw => "interface {}".to_owned(),
+        What::Raw | What::Loose => "interface {}".to_owned(),
         What::Custom => "map[string]interface {}".to_owned(),
     }
 }

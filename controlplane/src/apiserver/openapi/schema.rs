@@ -31,12 +31,7 @@ pub(super) fn list_name_of(kind: &Kind) -> Option<String> {
 
 /// Everything that the paths of `kinds` refer to. `all` are the kinds of the whole server: options carry the
 /// group and version of each.
-pub(super) fn definitions(
-    kinds: &[Arc<Kind>],
-    all: &[Arc<Kind>],
-    custom: &BTreeMap<String, Value>,
-    dialect: Dialect,
-) -> Map<String, Value> {
+pub(super) fn definitions(kinds: &[Arc<Kind>], all: &[Arc<Kind>], dialect: Dialect) -> Map<String, Value> {
     let mut writer = Writer { dialect, texts: Descriptions::read(), all, done: BTreeMap::new(), waiting: Vec::new() };
     for name in ["DeleteOptions", "Status", "WatchEvent", "ListMeta", "ObjectMeta", "APIResourceList"] {
         writer.waiting.extend(fields::type_of("meta/v1", name));
@@ -45,7 +40,7 @@ pub(super) fn definitions(
     for kind in kinds {
         match kind.schema() {
             Some(schema) => writer.waiting.extend([Some(schema), kind.list_schema()].into_iter().flatten()),
-            None => writer.custom(kind, custom.get(&name_of(kind))),
+            None => writer.custom(kind, kind.custom.as_ref().map(|custom| &custom.source)),
         }
         writer.waiting.extend(kind.subresources.iter().filter_map(api::kinds::Subresource::schema));
     }
@@ -104,7 +99,8 @@ impl Writer<'_> {
             return Vec::new();
         }
         if matches!(name, "DeleteOptions" | "WatchEvent") && schema.package() == "meta/v1" {
-            let mut versions: Vec<(&str, &str)> = self.all.iter().map(|kind| (kind.group(), kind.version())).collect();
+            let builtin = self.all.iter().filter(|kind| !kind.is_custom());
+            let mut versions: Vec<(&str, &str)> = builtin.map(|kind| (kind.group(), kind.version())).collect();
             versions.sort_unstable();
             versions.dedup();
             return versions.into_iter().map(|(group, version)| gvk(group, version, name)).collect();

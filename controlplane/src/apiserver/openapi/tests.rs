@@ -1,7 +1,7 @@
 use super::*;
 
 fn builtin() -> OpenApi {
-    OpenApi::new(api::kinds::builtin(), |_| None)
+    OpenApi::new(Arc::new(Served::of(api::kinds::builtin().to_vec())))
 }
 
 fn read(document: &Document) -> Value {
@@ -67,16 +67,17 @@ fn v3_documents_stand_alone() {
 
 #[test]
 fn custom_resources_are_published_with_their_schema() {
-    let kind = Kind {
-        resource: api::Resource::new("stable.example.com", "v1", "crontabs"),
-        kind: "CronTab".to_owned(),
-        list_kind: "CronTabList".to_owned(),
-        singular: "crontab".to_owned(),
-        schema: None,
-        ..Kind::clone(api::kinds::find_kind("apps", "v1", "Deployment").unwrap())
-    };
-    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "nullable": true}}});
-    let all = OpenApi::new(&[Arc::new(kind)], |_| Some(schema.clone()));
+    let definition = json!({
+        "spec": {"group": "stable.example.com", "scope": "Namespaced", "versions": [{
+            "name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "nullable": true}}}},
+        }]},
+        "status": {
+            "acceptedNames": {"plural": "crontabs", "singular": "crontab", "kind": "CronTab", "listKind": "CronTabList"},
+            "conditions": [{"type": "Established", "status": "True"}],
+        },
+    });
+    let all = OpenApi::new(Arc::new(Served::of(api::custom::Definition::read(&definition, 1).kinds)));
     let document = read(all.v3("apis/stable.example.com/v1").unwrap().1);
     let own = &document["components"]["schemas"]["com.example.stable.v1.CronTab"];
     assert_eq!(own["properties"]["spec"], json!({"type": "object", "nullable": true}));
@@ -93,32 +94,4 @@ fn the_protobuf_form_is_made() {
     let bytes = builtin().v2_protobuf().plain();
     assert!(bytes.starts_with(b"\x0a\x032.0"));
     assert!(bytes.len() > 500_000, "only {} bytes", bytes.len());
-}
-
-// DUMP
-#[test]
-fn dump() {
-    use crate::apiserver::discovery::{self, Form};
-    let dir = std::path::PathBuf::from("/tmp/facts-kubectl");
-    let kinds = api::kinds::builtin();
-    let put = |name: &str, bytes: &[u8]| {
-        let p = dir.join(name);
-        std::fs::create_dir_all(p.parent().unwrap()).unwrap();
-        std::fs::write(p, bytes).unwrap();
-    };
-    put("api.agg", &discovery::api(kinds, Form::Aggregated, "").body);
-    put("apis.agg", &discovery::apis(kinds, Form::Aggregated).body);
-    put("api.plain", &discovery::api(kinds, Form::Plain, "x").body);
-    put("apis.plain", &discovery::apis(kinds, Form::Plain).body);
-    for kind in kinds {
-        let p = super::group_path(kind);
-        put(&format!("plain/{p}/doc"), &discovery::version(kinds, kind.group(), kind.version()).unwrap().body);
-    }
-    let all = builtin();
-    put("v2.json", &all.v2().plain());
-    put("v2.pb", &all.v2_protobuf().plain());
-    put("v3.json", all.v3_index().to_string().as_bytes());
-    for p in all.v3.keys() {
-        put(&format!("v3/{p}/doc"), &all.v3(p).unwrap().1.plain());
-    }
 }

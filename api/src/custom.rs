@@ -1,0 +1,34 @@
+//! Custom resources: what a CustomResourceDefinition makes of the objects of its kinds.
+//!
+//! Pure. `definition` reads a definition and makes its kinds, `schema` is a structural schema as it is walked;
+//! `prune`, `defaults` and `validate` are what is done with it, `json_path` and `columns` are what tables show.
+
+pub mod columns;
+pub(crate) mod defaults;
+pub mod definition;
+pub mod json_path;
+pub(crate) mod prune;
+pub mod schema;
+
+pub use definition::{Custom, Definition};
+pub use schema::Schema;
+
+use crate::Tree;
+use crate::object::edit;
+
+/// Fits a tree to a schema: unknown fields go, defaults come. The unknown fields' paths, in order.
+pub fn fit(schema: &Schema, tree: &mut Tree) -> Vec<String> {
+    let unknown = prune::prune(schema, tree);
+    defaults::fill(schema, tree);
+    unknown
+}
+
+/// The object as the version that is stored.
+pub fn into_stored(custom: &Custom, tree: &mut Tree) {
+    if let Some(stored) = &custom.stored {
+        edit::set(tree, &["apiVersion"], stored.api_version());
+        if let Some(custom) = &stored.custom {
+            fit(&custom.schema, tree);
+        }
+    }
+}
