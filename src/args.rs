@@ -1,8 +1,9 @@
 //! The command line: what can be said, and the defaults. Where kube-apiserver or the kubelet has a flag for the same
 //! thing, ours has its name.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use controlplane::remote::endpoint;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -568,6 +569,9 @@ impl Control {
         if certfile.is_some() != keyfile.is_some() {
             bail!("--etcd-certfile and --etcd-keyfile need each other");
         }
+        for server in servers {
+            endpoint(server).context("--etcd-servers")?;
+        }
         if !prefix.starts_with('/') || prefix.ends_with('/') {
             bail!("--etcd-prefix {prefix:?} is not of the form /NAME");
         }
@@ -599,7 +603,7 @@ mod tests {
     fn an_etcd_goes_without_members() {
         let check = |line: &str| {
             let parsed = Coracle::try_parse_from(["coracle"].into_iter().chain(line.split(' '))).expect("it is valid");
-            parsed.command.check().map_err(|error| error.to_string())
+            parsed.command.check().map_err(|error| format!("{error:#}"))
         };
         assert_eq!(check("server --etcd-servers http://a:1,http://b:1"), Ok(()));
         assert_eq!(check("up --etcd-listen 127.0.0.1:1"), Ok(()));
@@ -609,6 +613,8 @@ mod tests {
             ("up --etcd-servers http://a:1 --etcd-certfile c", "--etcd-keyfile"),
             ("up --etcd-cafile c", "--etcd-servers"),
             ("up --etcd-servers http://a:1 --etcd-prefix coracle", "/NAME"),
+            ("up --etcd-servers http://a:1,nonsense", "\"nonsense\""),
+            ("up --etcd-servers a:1", "https://HOST:PORT"),
         ] {
             assert!(check(wrong).is_err_and(|error| error.contains(said)), "{wrong}");
         }

@@ -21,7 +21,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use proxy::tunnel;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -29,6 +29,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// The administrator's, in the data folder.
+const KUBECONFIG: &str = "admin.kubeconfig";
 /// Where the pods of all nodes have their addresses.
 const CLUSTER_CIDR: &str = "10.64.0.0/10";
 /// How often certificates are looked after and dead uploads swept.
@@ -85,23 +87,18 @@ impl ControlPlane {
         let client_urls = etcd.iter().map(|port| port.url.clone()).collect();
         let beginning = Beginning { join, own, client_urls, names: names(args, advertise)? };
         let (keeper, pki) = Keeper::open(args, &folder, beginning, &clock).await?;
-        let images = Images::open(folder.join("images"))?;
         let mut tasks = JoinSet::new();
-        if let (Some(port), Keeper::Own(own)) = (etcd, &keeper) {
-            let (store, membership, stop) = (own.store.clone(), own.membership.clone(), stop.clone());
-            tasks.spawn(port.serve(store, membership, &pki, &folder, clock.clone(), stop)?);
-        }
-        tasks.spawn(keeper.post().leave(stop.clone()));
-        let (opened, registry) = oneshot::channel();
-        let config = api_config(args, listener, &pki, &images, keeper.backing(), &clock)?;
-        let served = apiserver::serve(config, registry, stop.clone());
-        tasks.spawn(async move { served.await.context("the API server failed") });
-        let registry = open_registry(&keeper, registry_config(args, advertise)?, &clock).await?;
-        let _ = opened.send(registry.clone());
-        let local = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
-        let url = format!("https://{}", SocketAddr::new(local, address.port()));
-        let kubeconfig = folder.join("admin.kubeconfig");
-        pki.write_admin_kubeconfig(&kubeconfig, &url)?;
+        let started = Starting { args, pki: &pki, keeper: &keeper, folder: &folder, clock: &clock, stop };
+        let (images, registry, url) = match started.serve(listener, etcd, advertise, &mut tasks).await {
+            Ok(serving) => serving,
+            Err(error) => {
+                // The store's threads must not run into the end of the process.
+                tasks.shutdown().await;
+                keeper.close().await;
+                return Err(error);
+            }
+        };
+        let kubeconfig = folder.join(KUBECONFIG);
         let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, keeper, tasks };
         control.run_components(args, &clock, stop);
         control.run_chores(images, clock, stop.clone());
@@ -186,6 +183,48 @@ impl ControlPlane {
     pub(crate) async fn finish(mut self) {
         while self.tasks.join_next().await.is_some() {}
         self.keeper.close().await;
+    }
+}
+
+/// What the parts of a control plane are made from, once its store is open.
+struct Starting<'a> {
+    args: &'a Control,
+    pki: &'a Arc<Pki>,
+    keeper: &'a Keeper,
+    folder: &'a Path,
+    clock: &'a Clock,
+    stop: &'a CancellationToken,
+}
+
+// === impl Starting ===
+
+impl Starting<'_> {
+    /// Starts what answers requests, as `tasks`; the images, the registry, and where the API is reached from this machine.
+    async fn serve(
+        &self,
+        listener: TcpListener,
+        etcd: Option<etcd::Port>,
+        advertise: SocketAddr,
+        tasks: &mut JoinSet<Result<()>>,
+    ) -> Result<(Arc<Images>, Registry, String)> {
+        let (args, pki, keeper, clock) = (self.args, self.pki, self.keeper, self.clock);
+        let address = listener.local_addr()?;
+        let images = Images::open(self.folder.join("images"))?;
+        if let (Some(port), Keeper::Own(own)) = (etcd, keeper) {
+            let (store, membership, stop) = (own.store.clone(), own.membership.clone(), self.stop.clone());
+            tasks.spawn(port.serve(store, membership, pki, self.folder, clock.clone(), stop)?);
+        }
+        tasks.spawn(keeper.post().leave(self.stop.clone()));
+        let (opened, registry) = oneshot::channel();
+        let config = api_config(args, listener, pki, &images, keeper.backing(), clock)?;
+        let served = apiserver::serve(config, registry, self.stop.clone());
+        tasks.spawn(async move { served.await.context("the API server failed") });
+        let registry = open_registry(keeper, registry_config(args, advertise)?, clock).await?;
+        let _ = opened.send(registry.clone());
+        let local = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+        let url = format!("https://{}", SocketAddr::new(local, address.port()));
+        pki.write_admin_kubeconfig(&self.folder.join(KUBECONFIG), &url)?;
+        Ok((images, registry, url))
     }
 }
 

@@ -23,15 +23,18 @@ pub(crate) async fn up(args: &Up) -> Result<()> {
     let clock = Clock::system();
     let mut control = ControlPlane::start(&args.control, &args.data, args.listen, None, clock.clone(), &stop).await?;
     let mut node = None;
-    if !args.control.disable.contains(&Part::Node) {
-        node = Some(start_node(args, &control, clock, &stop).await?);
-    }
-    ready(&control)?;
-    let ended = tokio::select! {
-        () = signalled() => Ok(()),
-        error = control.failed() => Err(error),
-        error = async { match &mut node { Some(node) => node.failed().await, None => std::future::pending().await } } => Err(error),
+    let ended = async {
+        if !args.control.disable.contains(&Part::Node) {
+            node = Some(start_node(args, &control, clock, &stop).await?);
+        }
+        ready(&control)?;
+        tokio::select! {
+            () = signalled() => Ok(()),
+            error = control.failed() => Err(error),
+            error = async { match &mut node { Some(node) => node.failed().await, None => std::future::pending().await } } => Err(error),
+        }
     };
+    let ended = ended.await;
     stop.cancel();
     let finish = async {
         if let Some(node) = node {
@@ -47,11 +50,14 @@ pub(crate) async fn server(args: &Server) -> Result<()> {
     let stop = CancellationToken::new();
     let join = args.join.as_deref().map(|server| JoinAs { server, token: args.token.as_deref() });
     let mut control = ControlPlane::start(&args.control, &args.data, args.listen, join, Clock::system(), &stop).await?;
-    ready(&control)?;
-    let ended = tokio::select! {
-        () = signalled() => Ok(()),
-        error = control.failed() => Err(error),
+    let ended = async {
+        ready(&control)?;
+        tokio::select! {
+            () = signalled() => Ok(()),
+            error = control.failed() => Err(error),
+        }
     };
+    let ended = ended.await;
     if ended.is_ok() {
         control.resign().await;
     }

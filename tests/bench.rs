@@ -6,6 +6,8 @@
     reason = "a measurement prints what it measured, by the real clock"
 )]
 
+#[path = "bench/apiserver.rs"]
+mod apiserver;
 #[path = "e2e/connection.rs"]
 mod connection;
 #[path = "bench/cores.rs"]
@@ -30,6 +32,10 @@ mod peers;
 mod process;
 #[path = "bench/scale.rs"]
 mod scale;
+#[path = "bench/served.rs"]
+mod served;
+#[path = "bench/session.rs"]
+mod session;
 #[path = "bench/store.rs"]
 mod store;
 

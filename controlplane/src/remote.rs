@@ -13,6 +13,7 @@ mod watch;
 mod wire;
 
 pub use election::Election;
+pub use link::endpoint;
 pub use secret::{Secret, SecretError};
 
 use std::sync::Arc;

@@ -30,8 +30,10 @@ pub(crate) fn free_port(address: &str) -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
+/// The binary that was built with the tests, or `CORACLE_BINARY`: one that was released, say.
 pub(crate) fn coracle() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+    let built = || env!("CARGO_BIN_EXE_coracle").into();
+    let mut command = Command::new(std::env::var_os("CORACLE_BINARY").unwrap_or_else(built));
     if std::env::var_os("CORACLE_LOG").is_none() {
         command.env("CORACLE_LOG", "warn,kube_client=error");
     }

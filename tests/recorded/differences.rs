@@ -68,7 +68,6 @@ impl fmt::Display for Difference {
 }
 
 /// What may differ, and why.
-#[derive(Debug)]
 pub(crate) struct Rule {
     file: String,
     line: usize,
@@ -86,6 +85,13 @@ impl Rule {
             && matches(&self.step, &difference.step)
             && matches(&self.path, &difference.path)
             && difference.got.contains(&self.got)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rule { file, line, profile, scenario, step, path, got, .. } = self;
+        write!(f, "tests/recorded/{file}:{line}: {profile} {scenario} {step} {path} {got}")
     }
 }
 

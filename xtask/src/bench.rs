@@ -15,6 +15,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum What {
+    /// The API server
+    Api,
     /// Pods: their answers, their start, their memory
     Pods,
     /// The store beside etcd
@@ -54,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // One after the other: two at once would measure each other.
     cargo.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
     cargo.args(args.what.map(|what| match what {
+        What::Api => "apiserver::",
         What::Pods => "pods",
         What::Store => "store::",
     }));

@@ -34,14 +34,20 @@ pub(super) struct Link {
     streams: Channel,
 }
 
+/// Where a member serves, from `https://HOST:PORT` or `http://HOST:PORT`.
+pub fn endpoint(url: &str) -> Result<http::Uri, ConfigError> {
+    let has_scheme = url.starts_with("https://") || url.starts_with("http://");
+    let uri = url.parse::<http::Uri>().ok().filter(|_| has_scheme);
+    let uri = uri.filter(|uri| uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some());
+    uri.ok_or_else(|| ConfigError::Endpoint { endpoint: url.to_owned() })
+}
+
 // === impl Link ===
 
 impl Link {
     pub(super) fn new(url: &str, secret: &Secret) -> Result<Link, ConfigError> {
-        let is_secure = url.starts_with("https://");
-        let uri = url.parse::<http::Uri>().ok().filter(|_| is_secure || url.starts_with("http://"));
-        let uri = uri.filter(|uri| uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some());
-        let uri = uri.ok_or_else(|| ConfigError::Endpoint { endpoint: url.to_owned() })?;
+        let uri = endpoint(url)?;
+        let is_secure = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         let mut endpoint = Endpoint::from(uri)
             .connect_timeout(CONNECT_LIMIT)
             .initial_stream_window_size(STREAM_WINDOW)
