@@ -45,6 +45,8 @@ mod partition;
 #[allow(dead_code, reason = "shared with the measurements, which use the rest")]
 #[path = "e2e/process.rs"]
 mod process;
+#[path = "e2e/python.rs"]
+mod python;
 #[path = "e2e/trouble.rs"]
 mod trouble;
 #[path = "e2e/voters.rs"]

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod facts;
 mod guests;
+mod python;
 mod setup;
 mod shell;
 mod test;

@@ -27,6 +27,7 @@ const NEEDS: &[Need] = &[
         why: "makes the network namespaces of the cluster tests",
         present: || shell::on_path("ip"),
     },
+    Need { package: "python3-venv", why: "runs Kubernetes' clients in the tests", present: python },
     Need {
         package: "strace",
         why: "records what the store asks of its disk, in the tests",
@@ -56,6 +57,12 @@ const COMPONENTS: &[(&str, &str, &str)] =
 pub(crate) fn run() -> Result<()> {
     toolchain()?;
     packages()
+}
+
+/// Debian has what makes environments in a package of its own.
+fn python() -> bool {
+    let able = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    able.is_ok_and(|output| output.status.success())
 }
 
 fn packages() -> Result<()> {

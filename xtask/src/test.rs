@@ -1,6 +1,6 @@
 //! Everything that must hold before a change lands; CI runs exactly this.
 
-use crate::{guests, setup, shell};
+use crate::{guests, python, setup, shell};
 use anyhow::Result;
 
 #[derive(clap::Args)]
@@ -12,6 +12,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::run()?;
     let guests = guests::build()?;
+    python::prepare()?;
     let tests = |filter: Option<&str>| {
         let mut cargo = shell::cargo();
         cargo.env("CORACLE_GUESTS", &guests).args(["test", "--workspace", "--locked", "--no-fail-fast"]);
