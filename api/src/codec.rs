@@ -6,7 +6,9 @@
 pub mod json;
 pub mod yaml;
 pub mod protobuf;
+pub mod named;
 mod shape;
+mod syntax;
 mod typed;
 
 use crate::fields::TypeRef;

@@ -54,6 +54,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// 0: none.
     pub retry_after_seconds: u32,
+    /// Shown even with nothing in it, as an answer of upstream's router is.
+    pub even_empty: bool,
 }
 
 /// One thing that is wrong, and where.
@@ -194,9 +196,21 @@ impl Rejected {
         rejected
     }
 
+    /// A refusal by a mere code, with details in which there is nothing: upstream's router knows no more of a request
+    /// for which it has no route.
+    #[must_use]
+    pub fn unroutable(reason: Reason, message: impl Into<String>) -> Rejected {
+        let mut rejected = Rejected::new(reason, message);
+        rejected.details.even_empty = true;
+        rejected
+    }
+
     #[must_use]
     pub fn internal(why: impl fmt::Display) -> Rejected {
-        Rejected::new(Reason::InternalError, format!("Internal error occurred: {why}"))
+        let why = why.to_string();
+        let mut rejected = Rejected::new(Reason::InternalError, format!("Internal error occurred: {why}"));
+        rejected.details.causes = vec![Cause { reason: String::new(), message: why, field: String::new() }];
+        rejected
     }
 
     #[must_use]
@@ -230,7 +244,7 @@ impl Rejected {
             status["reason"] = self.reason.name().into();
         }
         let details = self.details.to_json();
-        if details.as_object().is_some_and(|all| !all.is_empty()) {
+        if self.details.even_empty || details.as_object().is_some_and(|all| !all.is_empty()) {
             status["details"] = details;
         }
         status["code"] = self.code.into();
@@ -289,6 +303,7 @@ impl Details {
             uid: text(details, "uid"),
             causes: causes.map(|causes| causes.iter().map(cause).collect()).unwrap_or_default(),
             retry_after_seconds: u32::try_from(retry).unwrap_or(u32::MAX),
+            even_empty: details.as_object().is_some_and(serde_json::Map::is_empty),
         }
     }
 }
@@ -334,7 +349,11 @@ impl Cause {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let mut cause = json!({"reason": self.reason, "message": self.message});
+        let mut cause = json!({});
+        if !self.reason.is_empty() {
+            cause["reason"] = self.reason.clone().into();
+        }
+        cause["message"] = self.message.clone().into();
         if !self.field.is_empty() {
             cause["field"] = self.field.clone().into();
         }
@@ -360,7 +379,12 @@ mod tests {
     #[test]
     fn a_status_reads_back_as_it_was_written() {
         let causes = vec![Cause::invalid("spec.replicas", &json!(-1), "must be at least 0")];
-        let all = [Rejected::invalid("apps", "Deployment", "a", causes), Rejected::modified(&PODS, "b")];
+        let all = [
+            Rejected::invalid("apps", "Deployment", "a", causes),
+            Rejected::modified(&PODS, "b"),
+            Rejected::internal("no"),
+            Rejected::unroutable(Reason::NotFound, "no"),
+        ];
         for rejected in all {
             assert_eq!(Rejected::from_status(&rejected.status()), Some(rejected));
         }

@@ -88,6 +88,18 @@ pub fn encode_as(tree: &Tree, schema: TypeRef) -> Vec<u8> {
     encode::envelope(tree, schema)
 }
 
+/// A watch event (`meta/v1.WatchEvent`) of an encoded object, framed by its length as the streams of protobuf are.
+#[must_use]
+pub fn event(kind: &str, object: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(object.len() + 32);
+    wire::put_bytes(&mut message, 1, kind.as_bytes());
+    wire::put_message(&mut message, 2, |extension| wire::put_bytes(extension, 1, object));
+    let length = u32::try_from(message.len()).expect("an object is not that large");
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.append(&mut message);
+    frame
+}
+
 // === impl Envelope ===
 
 impl Envelope<'_> {

@@ -3,6 +3,7 @@
 //! The table leads: a key is looked up once, its value is read as what the table says, and members are put into Go's
 //! order on the way. Errors and problems are worded as sigs.k8s.io/json words them, because clients print them.
 
+mod times;
 mod words;
 
 use super::{DEPTH_MAX, DecodeError, Problem, Strictness};
@@ -138,6 +139,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(matches!(self.what, What::Raw | What::Loose).then_some(Tree::Null))
     }
 
+    /// A YAML document with nothing in it.
+    fn visit_none<E: serde::de::Error>(self) -> Result<Option<Tree>, E> {
+        self.visit_unit()
+    }
+
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Option<Tree>, E> {
         match self.what {
             What::Raw | What::Loose | What::One(Value::Bool) => Ok(Some(Tree::Bool(value))),
@@ -238,7 +244,8 @@ impl Seed<'_> {
         let check = match self.what {
             What::Raw | What::Loose | What::One(Value::String | Value::IntOrString | Value::Duration) => Ok(()),
             What::One(Value::Quantity) => Quantity::parse(&text).map(|_| ()).map_err(|error| error.to_string()),
-            What::One(Value::Time | Value::MicroTime) => words::check_time(&text),
+            What::One(Value::Time) => times::check(&text, times::SECONDS),
+            What::One(Value::MicroTime) => times::check(&text, times::MICROSECONDS),
             What::One(Value::Bytes) => check_base64(&text),
             what => return Err(self.state.wrong("string", what)),
         };

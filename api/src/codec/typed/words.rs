@@ -2,7 +2,7 @@
 
 use super::{Step, What};
 use crate::fields::{TypeRef, Value};
-use crate::time;
+use crate::quantity::ParseError;
 use std::fmt::Write as _;
 
 /// `spec.containers[0].x`.
@@ -29,6 +29,10 @@ fn dotted(out: &mut String, name: &str) {
 /// `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`: the innermost
 /// struct, then the members from the root, without list positions and map keys.
 pub(super) fn wrong_type(steps: &[Step], found: &str, what: What) -> String {
+    if matches!(what, What::One(Value::Quantity)) {
+        // A quantity reads its own text, whatever that is.
+        return ParseError::Format.to_string();
+    }
     let wanted = go_type(what);
     let mut members = steps.iter().filter_map(|step| match step {
         Step::Member(owner, name) => Some((*owner, *name)),
@@ -57,8 +61,8 @@ fn go_type(what: What) -> String {
 fn scalar(value: Value) -> String {
     let name = match value {
         Value::String | Value::Duration | Value::Quantity | Value::Time | Value::MicroTime => "string",
-        Value::IntOrString => "intstr.IntOrString",
-        Value::Int32 => "int32",
+        // What is no string is decoded as a number, by the standard library.
+        Value::Int32 | Value::IntOrString => "int32",
         Value::Int64 => "int64",
         Value::Bool => "bool",
         Value::Float64 => "float64",
@@ -77,11 +81,4 @@ fn go_struct(schema: TypeRef) -> String {
     let package = schema.package();
     let package = package.rsplit_once('/').map_or(package, |(_, last)| last);
     format!("{package}.{}", schema.name())
-}
-
-pub(super) fn check_time(text: &str) -> Result<(), String> {
-    if text.is_empty() || time::parse(text).is_some() {
-        return Ok(());
-    }
-    Err(format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""))
 }
