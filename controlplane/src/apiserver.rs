@@ -7,6 +7,7 @@ mod answer;
 mod authn;
 pub mod body;
 mod connection;
+mod decode;
 pub mod discovery;
 mod documents;
 pub mod link;
@@ -16,6 +17,7 @@ mod metrics;
 mod node;
 pub mod oci;
 pub mod openapi;
+mod options;
 mod request;
 mod stream;
 mod table;
@@ -36,11 +38,11 @@ use arc_swap::ArcSwap;
 use authn::Authenticator;
 use body::Body;
 use client::Clock;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use openapi::OpenApi;
 use parking_lot::Mutex;
-use request::Info;
+use request::{Info, Query};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -196,10 +198,16 @@ impl Server {
     async fn handle(&self, request: Request<Incoming>, peer: Option<&Subject>) -> Response<Body> {
         let verb = counted(request.method());
         let zip = header_text(request.headers(), header::ACCEPT_ENCODING).contains("gzip");
-        let response = match self.route(request, peer).await {
+        let accept = header_text(request.headers(), header::ACCEPT).to_owned();
+        let pretty = verbs::is_pretty(&Query::parse(request.uri().query()), request.headers());
+        let audit = audit_id(request.headers());
+        let mut response = match self.route(request, peer).await {
             Ok(response) => response,
-            Err(rejected) => answer::refusal(&rejected),
+            Err(rejected) => answer::refusal(&rejected, &accept, pretty),
         };
+        let headers = response.headers_mut();
+        headers.extend(audit.map(|id| (HeaderName::from_static("audit-id"), id)));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         *self.requests.lock().entry((verb, response.status().as_u16())).or_default() += 1;
         answer::compress(response, zip).await
     }
@@ -230,7 +238,7 @@ impl Server {
         if path == "/metrics" {
             return Ok(self.metrics().await);
         }
-        match self.document(&path, request.uri().query(), request.headers()).await {
+        match self.document(&request).await? {
             Some(response) => Ok(response),
             None => Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
         }
@@ -256,6 +264,12 @@ impl Server {
         let writer = self.registry.authorize(user, &push).allowed;
         Ok(oci::handle(&self.images, writer, request).await)
     }
+}
+
+/// What names the request in the logs of both sides: the client's name for it, or a new one.
+fn audit_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let given = headers.get("audit-id").filter(|id| !id.is_empty()).cloned();
+    given.or_else(|| HeaderValue::try_from(uuid::Uuid::new_v4().to_string()).ok())
 }
 
 /// A method's name in the metrics. Clients may invent methods, and each would be a series of its own for ever.

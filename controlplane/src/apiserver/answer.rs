@@ -2,7 +2,7 @@
 //! metadata views are made for the answer.
 
 use super::body::{Body, full};
-use super::media::{Accepted, Encoding, Shape};
+use super::media::{self, Accepted, Encoding, Offer, PROTOBUF, Shape};
 use super::table;
 use crate::registry::Page;
 use api::kinds::Kind;
@@ -31,13 +31,13 @@ pub(super) fn object(
     now: Timestamp,
 ) -> Response<Body> {
     match accepted.shape {
-        Shape::Whole => encoded(status, object.json().clone(), accepted),
+        Shape::Whole => encoded(status, line(object.json()), accepted),
         Shape::Table => {
             let revision = object.revision().to_string();
             let meta = json!({ "resourceVersion": revision });
             tree(status, &table::table(kind, std::slice::from_ref(object), meta, include, true, now), accepted)
         }
-        Shape::Metadata => tree(status, &table::metadata(object), accepted),
+        Shape::Metadata | Shape::MetadataList => tree(status, &table::metadata(object), accepted),
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn list(
     match accepted.shape {
         Shape::Whole => encoded(StatusCode::OK, list_bytes(page, kind, &meta), accepted),
         Shape::Table => tree(StatusCode::OK, &table::table(kind, &page.items, meta, include, true, now), accepted),
-        Shape::Metadata => {
+        Shape::Metadata | Shape::MetadataList => {
             let items: Vec<Tree> = page.items.iter().map(|object| table::metadata(object)).collect();
             let list = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items,
@@ -92,29 +92,44 @@ fn list_bytes(page: &Page, kind: &Kind, meta: &Tree) -> Bytes {
             None => out.put_slice(object.json()),
         }
     }
-    out.put_slice(b"]}");
+    out.put_slice(b"]}\n");
     out.freeze()
 }
 
 /// A document made for this answer.
 pub(super) fn tree(status: StatusCode, tree: &Tree, accepted: Accepted) -> Response<Body> {
-    encoded(status, Bytes::from(tree.to_string()), accepted)
+    let plain = || bytes_of(status, line(tree.to_string().as_bytes()), JSON);
+    match accepted.encoding {
+        Encoding::Json if accepted.pretty => {
+            bytes_of(status, serde_json::to_vec_pretty(tree).unwrap_or_default(), JSON)
+        }
+        Encoding::Json => plain(),
+        Encoding::Yaml => bytes_of(status, api::codec::yaml::encode(tree), "application/yaml"),
+        Encoding::Protobuf => protobuf(tree).map_or_else(plain, |bytes| bytes_of(status, bytes, PROTOBUF)),
+    }
 }
 
-/// JSON bytes, as the client wants them written.
+/// A line of JSON, as the client wants it written.
 fn encoded(status: StatusCode, json: Bytes, accepted: Accepted) -> Response<Body> {
-    let (bytes, media) = match accepted.encoding {
-        Encoding::Json if accepted.pretty => {
-            let tree: Tree = serde_json::from_slice(&json).unwrap_or_default();
-            (Bytes::from(serde_json::to_string_pretty(&tree).unwrap_or_default()), JSON)
-        }
-        Encoding::Json => (json, JSON),
-        Encoding::Yaml => {
-            let tree: Tree = serde_json::from_slice(&json).unwrap_or_default();
-            (Bytes::from(api::codec::yaml::encode(&tree).unwrap_or_default()), "application/yaml")
-        }
-    };
-    bytes_of(status, bytes, media)
+    if accepted.encoding == Encoding::Json && !accepted.pretty {
+        return bytes_of(status, json, JSON);
+    }
+    tree(status, &serde_json::from_slice(&json).unwrap_or_default(), accepted)
+}
+
+/// Go's encoder ends each value with a line's end.
+fn line(json: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(json.len() + 1);
+    out.put_slice(json);
+    out.put_u8(b'\n');
+    out.freeze()
+}
+
+/// By what the tree says it is; `None` for what has no protobuf form.
+pub(super) fn protobuf(tree: &Tree) -> Option<Vec<u8>> {
+    let named = api::codec::named::named(tree, ("v1", "")).ok()?;
+    let schema = api::fields::type_of_kind(&named.group, &named.version, &named.kind)?;
+    Some(api::codec::protobuf::encode_as(tree, schema))
 }
 
 /// Bytes of a media type.
@@ -133,10 +148,11 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
     bytes_of(status, text, "text/plain; charset=utf-8")
 }
 
-/// A refusal: always JSON, so that any client can read it.
-pub(super) fn refusal(rejected: &Rejected) -> Response<Body> {
+/// A refusal, in an encoding that the client takes, if there is one.
+pub(super) fn refusal(rejected: &Rejected, accept: &str, pretty: bool) -> Response<Body> {
     let status = StatusCode::from_u16(rejected.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = bytes_of(status, rejected.status().to_string(), JSON);
+    let accepted = media::accepted(accept, pretty, Offer::DOCUMENT).unwrap_or(Accepted::FALLBACK);
+    let mut response = tree(status, &rejected.status(), accepted);
     if rejected.details.retry_after_seconds > 0 {
         let seconds = HeaderValue::from(rejected.details.retry_after_seconds);
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -148,12 +164,15 @@ pub(super) fn refusal(rejected: &Rejected) -> Response<Body> {
     response
 }
 
-/// Adds `Warning` headers (RFC 9111, section 5.5, code 299).
-pub(super) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+/// Adds `Warning` headers (RFC 9111, section 5.5, code 299), each once.
+pub(super) fn warn(response: &mut Response<Body>, warnings: &[impl AsRef<str>]) {
     for warning in warnings {
-        let plain: String = warning.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
+        let plain: String = warning.as_ref().chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
         let text = format!("299 - \"{}\"", plain.replace('\\', "\\\\").replace('"', "\\\""));
-        if let Ok(value) = HeaderValue::try_from(text) {
+        let is_said = response.headers().get_all(header::WARNING).iter().any(|said| said.as_bytes() == text.as_bytes());
+        if let Ok(value) = HeaderValue::try_from(text)
+            && !is_said
+        {
             response.headers_mut().append(header::WARNING, value);
         }
     }

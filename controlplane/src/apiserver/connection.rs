@@ -81,7 +81,7 @@ fn starting() -> Response<Body> {
     let why = "the API server is starting: it waits until the store can be reached";
     let mut rejected = Rejected::new(Reason::ServiceUnavailable, why);
     rejected.details.retry_after_seconds = 1;
-    answer::refusal(&rejected)
+    answer::refusal(&rejected, "", false)
 }
 
 /// The version is what the handshake agreed on: guessing it from the first bytes would wait for them without end.

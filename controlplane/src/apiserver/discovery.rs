@@ -24,6 +24,7 @@ pub enum Form {
 /// A document as it is sent.
 #[derive(Debug, Clone)]
 pub struct Document {
+    pub form: Form,
     pub content_type: &'static str,
     pub body: Bytes,
     /// Quoted, as in the header.
@@ -203,7 +204,7 @@ fn aggregated(kinds: &[Arc<Kind>], form: Form, wanted: impl Fn(&str) -> bool) ->
         Form::Aggregated => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
         Form::AggregatedBeta => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
     };
-    Document { content_type, ..document(&all) }
+    Document { form, content_type, ..document(&all) }
 }
 
 fn aggregated_group(kinds: &[Arc<Kind>], group: &str) -> Value {
@@ -245,9 +246,10 @@ fn aggregated_resource(kind: &Kind) -> Value {
 }
 
 fn document(value: &Value) -> Document {
-    let body = Bytes::from(value.to_string());
+    // With the end of a line, as Go's encoder writes it.
+    let body = Bytes::from(format!("{value}\n"));
     let etag = format!("\"{}\"", hex::encode_upper(Sha512::digest(&body)));
-    Document { content_type: "application/json", body, etag }
+    Document { form: Form::Plain, content_type: "application/json", body, etag }
 }
 
 #[cfg(test)]
@@ -294,7 +296,7 @@ mod tests {
             let strict = api::codec::Strictness::Strict;
             let (tree, problems) = api::codec::json::decode_as(&document.body, schema, strict).unwrap();
             assert_eq!(
-                (api::codec::canonical_as(tree, schema).to_string().as_bytes(), problems),
+                (format!("{}\n", api::codec::canonical_as(tree, schema)).as_bytes(), problems),
                 (&*document.body, vec![])
             );
         }

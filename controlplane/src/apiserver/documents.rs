@@ -1,83 +1,209 @@
 //! What is served beside the resources: discovery, OpenAPI, version, health, keys.
 
 use super::body::{self, Body};
-use super::verbs::header_text;
-use super::{Server, answer, discovery, openapi};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use super::discovery::{self, Form};
+use super::media::{self, Accepted, Encoding, Offer};
+use super::openapi;
+use super::request::Query;
+use super::verbs::{header_text, is_pretty, no_such_path, not_allowed};
+use super::{Server, answer};
+use api::{Kind, Rejected};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 use serde_json::json;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The Kubernetes version whose API is served.
 const MAJOR: &str = "1";
 const MINOR: &str = "36";
+/// How long a document may be kept whose URL names its content.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Server {
     /// The document at a path; `None` if there is none.
-    pub(super) async fn document(
+    pub(super) async fn document(&self, request: &Request<Incoming>) -> Result<Option<Response<Body>>, Rejected> {
+        let (path, headers) = (request.uri().path(), request.headers());
+        let accept = header_text(headers, header::ACCEPT);
+        let query = Query::parse(request.uri().query());
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        Ok(match parts.as_slice() {
+            [""] => Some(self.paths()),
+            ["api" | "apis", ..] => return self.discovered(&parts, &query, request),
+            ["openapi", "v2"] if accept.contains("com.github.proto-openapi") => {
+                Some(zipped(self.openapi().v2_protobuf(), headers))
+            }
+            ["openapi", "v2"] => Some(zipped(self.openapi().v2(), headers)),
+            ["openapi", "v3"] => {
+                Some(answer::bytes_of(StatusCode::OK, self.openapi().v3_index().to_string(), answer::JSON))
+            }
+            ["openapi", "v3", ..] => {
+                path.strip_prefix("/openapi/v3/").and_then(|path| self.openapi_v3(path, &query, headers))
+            }
+            ["healthz" | "livez" | "readyz"] => Some(self.health(parts[0], &query).await),
+            ["healthz" | "livez" | "readyz", check] => self.health_of(parts[0], check).await,
+            ["version"] => Some(only_read(request, version())?),
+            [".well-known", "openid-configuration"] => Some(only_read(request, self.openid())?),
+            ["openid", "v1", "jwks"] => {
+                let keys = self.pki.tokens().jwks();
+                Some(only_read(request, answer::bytes_of(StatusCode::OK, keys, "application/jwk-set+json"))?)
+            }
+            _ => None,
+        })
+    }
+
+    /// Upstream's router serves these, except where a group as a whole is asked for.
+    fn discovered(
         &self,
-        path: &str,
-        query: Option<&str>,
-        headers: &HeaderMap,
-    ) -> Option<Response<Body>> {
-        let served = self.registry.served();
+        parts: &[&str],
+        query: &Query,
+        request: &Request<Incoming>,
+    ) -> Result<Option<Response<Body>>, Rejected> {
+        let (served, headers) = (self.registry.served(), request.headers());
         let kinds = &served.kinds;
         let accept = header_text(headers, header::ACCEPT);
         let form = discovery::form(accept);
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let found = match parts.as_slice() {
-            [""] => return Some(paths()),
-            ["api"] => discovery::api(kinds, form, header_text(headers, header::HOST)),
-            ["apis"] => discovery::apis(kinds, form),
-            ["api", version] => discovery::version(kinds, "", version)?,
-            ["apis", group] => discovery::group(kinds, group)?,
-            ["apis", group, version] => discovery::version(kinds, group, version)?,
-            ["openapi", "v2"] if accept.contains("com.github.proto-openapi") => {
-                return Some(zipped(self.openapi().v2_protobuf(), headers));
-            }
-            ["openapi", "v2"] => return Some(zipped(self.openapi().v2(), headers)),
-            ["openapi", "v3"] => {
-                return Some(answer::bytes_of(StatusCode::OK, self.openapi().v3_index().to_string(), answer::JSON));
-            }
-            ["openapi", "v3", ..] => {
-                let openapi = self.openapi();
-                let (_, document) = openapi.v3(path.strip_prefix("/openapi/v3/")?)?;
-                return Some(zipped(document, headers));
-            }
-            ["version"] => return Some(version()),
-            ["healthz" | "livez" | "readyz", ..] => return Some(self.health(&parts, query).await),
-            [".well-known", "openid-configuration"] => return Some(self.openid()),
-            ["openid", "v1", "jwks"] => {
-                return Some(answer::bytes_of(StatusCode::OK, self.pki.tokens().jwks(), "application/jwk-set+json"));
-            }
-            _ => return None,
+        let is_builtin = |group: &str| kinds.iter().any(|kind| kind.group() == group && !kind.is_custom());
+        let (found, is_routed) = match parts {
+            ["api"] => (Some(discovery::api(kinds, form, header_text(headers, header::HOST))), true),
+            ["api", version] => (Some(discovery::version(kinds, "", version).ok_or_else(no_such_path)?), true),
+            ["apis"] => (Some(discovery::apis(kinds, form)), false),
+            ["apis", group] => (discovery::group(kinds, group), false),
+            ["apis", group, version] => match discovery::version(kinds, group, version) {
+                None if is_builtin(group) => return Err(no_such_path()),
+                found => (found, is_builtin(group)),
+            },
+            _ => (None, false),
         };
-        Some(document(&found, headers))
+        let Some(found) = found else { return Ok(None) };
+        if is_routed && *request.method() != Method::GET {
+            return Err(not_allowed());
+        }
+        if found.form != Form::Plain {
+            return Ok(Some(tagged(&found, headers)));
+        }
+        if is_routed {
+            media::check_routable(accept, false)?;
+        }
+        let accepted = media::accepted(accept, is_pretty(query, headers), Offer::DOCUMENT)?;
+        Ok(Some(document(&found, accepted, headers)))
     }
 
-    /// A server is ready while its store answers; that it lives does not depend on it.
-    async fn health(&self, parts: &[&str], query: Option<&str>) -> Response<Body> {
-        let is_ready = parts[0] == "livez" || self.registry.is_ready().await;
-        let checks = [("ping", true), ("store", is_ready), ("registry", true)];
-        let verbose = query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("verbose")));
-        if let Some(check) = parts.get(1) {
-            return match checks.iter().find(|(name, _)| name == check) {
-                Some((_, true)) => answer::text(StatusCode::OK, "ok"),
-                Some((_, false)) => {
-                    answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal server error: not ready\n")
-                }
-                None => answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    /// A document whose URL names its content may be kept; one with an old name has moved to its new one.
+    fn openapi_v3(&self, path: &str, query: &Query, headers: &HeaderMap) -> Option<Response<Body>> {
+        let openapi = self.openapi();
+        let (hash, document) = openapi.v3(path)?;
+        let Some(asked) = query.get("hash") else { return Some(zipped(document, headers)) };
+        if asked != hash {
+            let mut moved = Response::new(body::empty());
+            *moved.status_mut() = StatusCode::MOVED_PERMANENTLY;
+            let location = HeaderValue::try_from(format!("/openapi/v3/{path}?hash={hash}")).ok()?;
+            moved.headers_mut().insert(header::LOCATION, location);
+            return Some(moved);
+        }
+        let mut response = zipped(document, headers);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        let expires = self.clock.now().checked_add(YEAR).ok()?.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        response.headers_mut().insert(header::EXPIRES, HeaderValue::try_from(expires).ok()?);
+        Some(response)
+    }
+
+    /// What is looked at, under the names that upstream has for it. A server is ready while its store answers; that it
+    /// lives does not depend on it.
+    async fn checks(&self, place: &str) -> Vec<(&'static str, bool)> {
+        let has_store = place == "livez" || self.registry.is_ready().await;
+        let mut checks = vec![("ping", true), ("log", true), ("etcd", has_store), ("informer-sync", true)];
+        if place == "readyz" {
+            checks.push(("shutdown", !self.shutdown.is_cancelled()));
+        }
+        checks
+    }
+
+    async fn health(&self, place: &str, query: &Query) -> Response<Body> {
+        let excluded = query.all("exclude");
+        let (mut text, mut is_good) = (String::new(), true);
+        let checks = self.checks(place).await;
+        for (name, has_passed) in &checks {
+            let _ = if excluded.iter().any(|excluded| excluded == name) {
+                writeln!(text, "[+]{name} excluded: ok")
+            } else if *has_passed {
+                writeln!(text, "[+]{name} ok")
+            } else {
+                is_good = false;
+                writeln!(text, "[-]{name} failed: reason withheld")
             };
         }
-        if is_ready && !verbose {
+        let unknown: Vec<String> = excluded
+            .iter()
+            .filter(|excluded| !checks.iter().any(|(name, _)| name == excluded))
+            .map(|excluded| format!("{excluded:?}"))
+            .collect();
+        if !unknown.is_empty() {
+            let _ = writeln!(text, "warn: some health checks cannot be excluded: no matches for {}", unknown.join(","));
+        }
+        if !is_good {
+            let _ = writeln!(text, "{place} check failed");
+            return answer::text(StatusCode::INTERNAL_SERVER_ERROR, text);
+        }
+        if !query.has("verbose") {
             return answer::text(StatusCode::OK, "ok");
         }
-        let line = |(name, is_good): &(&str, bool)| match is_good {
-            true => format!("[+]{name} ok\n"),
-            false => format!("[-]{name} failed: it does not answer\n"),
+        let _ = writeln!(text, "{place} check passed");
+        answer::text(StatusCode::OK, text)
+    }
+
+    async fn health_of(&self, place: &str, check: &str) -> Option<Response<Body>> {
+        let checks = self.checks(place).await;
+        let (_, has_passed) = checks.iter().find(|(name, _)| *name == check)?;
+        Some(if *has_passed {
+            answer::text(StatusCode::OK, "ok")
+        } else {
+            let why = format!("internal server error: {check} failed: reason withheld\n");
+            answer::text(StatusCode::INTERNAL_SERVER_ERROR, why)
+        })
+    }
+
+    /// `/`: where there is something.
+    fn paths(&self) -> Response<Body> {
+        let mut paths: Vec<String> = [
+            "/.well-known/openid-configuration",
+            "/api",
+            "/apis",
+            "/apis/",
+            "/healthz",
+            "/healthz/etcd",
+            "/healthz/informer-sync",
+            "/healthz/log",
+            "/healthz/ping",
+            "/livez",
+            "/livez/etcd",
+            "/livez/informer-sync",
+            "/livez/log",
+            "/livez/ping",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openapi/v3/",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/readyz/etcd",
+            "/readyz/informer-sync",
+            "/readyz/log",
+            "/readyz/ping",
+            "/readyz/shutdown",
+            "/version",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let of = |kind: &Arc<Kind>| match kind.group() {
+            "" => vec![format!("/api/{}", kind.version())],
+            group => vec![format!("/apis/{group}"), format!("/apis/{group}/{}", kind.version())],
         };
-        let mut text: String = checks.iter().map(line).collect();
-        let _ = writeln!(text, "{} check {}", parts[0], if is_ready { "passed" } else { "failed" });
-        answer::text(if is_ready { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
+        paths.extend(self.registry.served().kinds.iter().flat_map(of));
+        paths.sort_unstable();
+        paths.dedup();
+        answer::tree(StatusCode::OK, &json!({ "paths": paths }), Accepted::FALLBACK)
     }
 
     fn openid(&self) -> Response<Body> {
@@ -92,20 +218,9 @@ impl Server {
     }
 }
 
-fn paths() -> Response<Body> {
-    let paths = [
-        "/api",
-        "/api/v1",
-        "/apis",
-        "/healthz",
-        "/livez",
-        "/metrics",
-        "/openapi/v2",
-        "/openapi/v3",
-        "/readyz",
-        "/version",
-    ];
-    answer::bytes_of(StatusCode::OK, json!({ "paths": paths }).to_string(), answer::JSON)
+/// Upstream's router takes no other method here.
+fn only_read(request: &Request<Incoming>, response: Response<Body>) -> Result<Response<Body>, Rejected> {
+    if *request.method() == Method::GET { Ok(response) } else { Err(not_allowed()) }
 }
 
 fn version() -> Response<Body> {
@@ -120,10 +235,22 @@ fn version() -> Response<Body> {
         "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }),
     });
-    answer::bytes_of(StatusCode::OK, version.to_string(), answer::JSON)
+    answer::tree(StatusCode::OK, &version, Accepted::FALLBACK)
 }
 
-fn document(document: &discovery::Document, headers: &HeaderMap) -> Response<Body> {
+/// A plain document, in the encoding that was asked for.
+fn document(document: &discovery::Document, accepted: Accepted, headers: &HeaderMap) -> Response<Body> {
+    if accepted.encoding == Encoding::Json && !accepted.pretty {
+        return tagged(document, headers);
+    }
+    let tree = serde_json::from_slice(&document.body).unwrap_or_default();
+    let mut response = answer::tree(StatusCode::OK, &tree, accepted);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// A document as it is, unless the client has it.
+fn tagged(document: &discovery::Document, headers: &HeaderMap) -> Response<Body> {
     let etag = HeaderValue::try_from(document.etag.as_str()).ok();
     let known = header_text(headers, header::IF_NONE_MATCH);
     let mut response = if !known.is_empty() && known == document.etag {
@@ -137,6 +264,9 @@ fn document(document: &discovery::Document, headers: &HeaderMap) -> Response<Bod
         response.headers_mut().insert(header::ETAG, etag);
     }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    if document.form != Form::Plain {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    }
     response
 }
 

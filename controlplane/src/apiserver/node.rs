@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Subresources that need a process with a terminal or sockets of its own, which a Wasm pod does not have.
 const UNSUPPORTED: &[&str] = &["exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize"];
 
+/// Subresources that answer in a form of their own, whatever is accepted.
+pub(super) const CONNECTIONS: &[&str] = &["exec", "attach", "portforward", "proxy", "log"];
+
 impl Server {
     /// Answers a subresource that is no object; `None` for one that is.
     pub(super) async fn connect(

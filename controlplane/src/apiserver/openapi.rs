@@ -105,7 +105,11 @@ impl OpenApi {
     /// `/openapi/v3/PATH` (`api/v1`, `apis/apps/v1`) with its hash; `None` if nothing is served there.
     pub fn v3(&self, path: &str) -> Option<(&str, &Document)> {
         let (hash, document) = self.v3.get(path)?;
-        Some((hash, document.get_or_init(|| Document::new("application/json", self.spec(path).to_string().as_bytes()))))
+        let make = || {
+            let made = Document::new("application/json", self.spec(path).to_string().as_bytes());
+            Document { etag: format!("\"{hash}\""), ..made }
+        };
+        Some((hash, document.get_or_init(make)))
     }
 
     fn swagger(&self) -> Value {

@@ -4,6 +4,7 @@ use api::rejected::Reason;
 use api::{Rejected, Resource};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::{IntErrorKind, ParseIntError};
 
 /// A request for an object, a collection, or something below an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,11 +18,13 @@ pub(super) struct Info {
     pub(super) subresource: Option<String>,
     /// The deprecated `/watch/` prefix.
     pub(super) is_watch: bool,
+    /// More follows, as where a path goes on inside what is proxied.
+    pub(super) is_deeper: bool,
 }
 
-/// The decoded parameters of a query.
+/// The decoded parameters of a query. Of one that comes several times the first counts, except where all do.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Query(HashMap<String, String>);
+pub(super) struct Query(HashMap<String, Vec<String>>);
 
 // === impl Info ===
 
@@ -57,7 +60,7 @@ impl Info {
         info.plural = rest.next().filter(|plural| !plural.is_empty())?;
         info.name = rest.next().unwrap_or_default();
         info.subresource = rest.next();
-        // Deeper paths belong to proxying, which is addressed by its first step.
+        info.is_deeper = rest.next().is_some();
         Some(info)
     }
 
@@ -70,30 +73,52 @@ impl Info {
 
 impl Query {
     pub(super) fn parse(query: Option<&str>) -> Query {
-        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let mut all: HashMap<String, Vec<String>> = HashMap::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (form(key), form(value))
-        });
-        Query(pairs.collect())
+            all.entry(form(key)).or_default().push(form(value));
+        }
+        Query(all)
+    }
+
+    pub(super) fn all(&self, key: &str) -> &[String] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn text(&self, key: &str) -> &str {
-        self.0.get(key).map_or("", String::as_str)
+        self.all(key).first().map_or("", String::as_str)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        Some(self.text(key)).filter(|value| !value.is_empty())
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Whatever is not said to be false is true.
     pub(super) fn is_true(&self, key: &str) -> bool {
-        self.0.get(key).is_some_and(|value| matches!(value.as_str(), "" | "1" | "true" | "True" | "t"))
+        self.has(key) && self.text(key) != "0" && !self.text(key).eq_ignore_ascii_case("false")
     }
 
-    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Rejected> {
-        let Some(text) = self.get(key) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| {
-            Rejected::bad_request(format!("invalid value for {key}: {text:?} is not a non-negative whole number"))
+    pub(super) fn integer(&self, key: &str) -> Result<Option<i64>, Rejected> {
+        if !self.has(key) {
+            return Ok(None);
+        }
+        let text = self.text(key);
+        text.parse().map(Some).map_err(|error: ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Rejected::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
         })
+    }
+
+    /// What is less than nothing is nothing.
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, Rejected> {
+        Ok(self.integer(key)?.map(|value| u64::try_from(value).unwrap_or(0)))
     }
 
     /// A resourceVersion, as lists and watches take it.
@@ -107,15 +132,9 @@ impl Query {
         })
     }
 
-    pub(super) fn is_dry_run(&self) -> Result<bool, Rejected> {
-        match self.get("dryRun") {
-            None => Ok(false),
-            Some("All") => Ok(true),
-            Some(other) => {
-                let why = format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
-                Err(Rejected::new(Reason::Invalid, why))
-            }
-        }
+    /// As the options were checked before.
+    pub(super) fn is_dry_run(&self) -> bool {
+        !self.all("dryRun").is_empty()
     }
 }
 
@@ -167,15 +186,22 @@ mod tests {
         assert_eq!((namespace.namespace, namespace.subresource.as_deref()), (None, Some("finalize")));
         let role = parsed("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode");
         assert_eq!(role.name, "system:node");
+        assert!(parsed("/api/v1/namespaces/shop/pods/a/log/b").is_deeper && !log.is_deeper);
         assert!(Info::parse("/apis/apps/v1").is_none());
         assert!(Info::parse("/healthz").is_none());
     }
 
     #[test]
     fn queries_are_decoded() {
-        let query = Query::parse(Some("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch=1&limit=x"));
+        let query =
+            Query::parse(Some("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch=maybe&limit=x&a=1&a=2&b=-1&c=FALSE"));
         assert_eq!(query.text("labelSelector"), "app=web,tier in (a)");
-        assert!(query.is_true("watch"));
-        assert!(query.number("limit").is_err());
+        assert!(query.is_true("watch") && !query.is_true("c") && !query.is_true("d"));
+        let message = r#"strconv.ParseInt: parsing "x": invalid syntax"#.to_owned();
+        assert_eq!(query.number("limit").map_err(|rejected| rejected.message), Err(message));
+        assert_eq!(
+            (query.text("a"), query.all("a"), query.number("b")),
+            ("1", &["1".to_owned(), "2".to_owned()][..], Ok(Some(0)))
+        );
     }
 }

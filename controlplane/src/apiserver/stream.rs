@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::body::{Body, stream};
-use super::media::{Accepted, Shape};
+use super::media::{Accepted, Encoding, Shape};
 use super::table::{self, Include};
 use api::kinds::Kind;
 use api::{Rejected, Tree};
@@ -21,6 +21,8 @@ const CHUNK_EVENTS: usize = 256;
 /// How long a watch lives that named no limit: between this and twice as long, as kube-apiserver's.
 const LIFE: Duration = Duration::from_secs(1800);
 
+const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+
 /// How events are shown.
 pub(super) struct Form {
     pub(super) kind: Arc<Kind>,
@@ -37,13 +39,15 @@ pub(super) fn response(
     seconds: Option<u64>,
     shutdown: CancellationToken,
 ) -> Response<Body> {
-    let life = seconds.map_or_else(|| LIFE.mul_f64(rand::rng().random_range(1.0..2.0)), Duration::from_secs);
+    let chosen = seconds.filter(|seconds| *seconds > 0);
+    let life = chosen.map_or_else(|| LIFE.mul_f64(rand::rng().random_range(1.0..2.0)), Duration::from_secs);
     let ended = async move {
         tokio::select! {
             () = tokio::time::sleep(life) => {}
             () = shutdown.cancelled() => {}
         }
     };
+    let is_protobuf = form.accepted.encoding == Encoding::Protobuf;
     let chunks = events.ready_chunks(CHUNK_EVENTS).scan(form, |form, events| {
         let mut out = BytesMut::new();
         for event in events {
@@ -51,19 +55,20 @@ pub(super) fn response(
         }
         future::ready(Some(out.freeze()))
     });
-    head(stream(chunks.take_until(Box::pin(ended))))
+    let media = if is_protobuf { PROTOBUF_STREAM } else { answer::JSON };
+    head(stream(chunks.take_until(Box::pin(ended))), media)
 }
 
 /// A watch that cannot begin: answered as a stream with one error, as clients expect it.
 pub(super) fn refused(rejected: &Rejected) -> Response<Body> {
     let line = Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": rejected.status()})));
-    head(stream(streams::iter([line])))
+    head(stream(streams::iter([line])), answer::JSON)
 }
 
-fn head(body: Body) -> Response<Body> {
+fn head(body: Body, media: &'static str) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
@@ -75,29 +80,38 @@ impl Form {
             Ok(Event::Modified(object)) => self.line("MODIFIED", object, out),
             Ok(Event::Deleted(object)) => self.line("DELETED", object, out),
             Ok(Event::Bookmark { revision, initial_events_end }) => {
-                put("BOOKMARK", self.bookmark(*revision, *initial_events_end).to_string().as_bytes(), out);
+                self.made("BOOKMARK", &self.bookmark(*revision, *initial_events_end), out);
             }
             Err(error) => {
                 let status = match error {
                     Error::Rejected(rejected) => rejected.status(),
                     other => Rejected::internal(other).status(),
                 };
-                put("ERROR", status.to_string().as_bytes(), out);
+                self.made("ERROR", &status, out);
             }
         }
     }
 
     fn line(&mut self, kind: &str, object: &Arc<api::Object>, out: &mut BytesMut) {
         match self.accepted.shape {
-            Shape::Whole => put(kind, object.json(), out),
-            Shape::Metadata => put(kind, table::metadata(object).to_string().as_bytes(), out),
+            Shape::Whole if self.accepted.encoding == Encoding::Json => put(kind, object.json(), out),
+            Shape::Whole => self.made(kind, &object.tree(), out),
+            Shape::Metadata | Shape::MetadataList => self.made(kind, &table::metadata(object), out),
             Shape::Table => {
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
                 let first = !std::mem::replace(&mut self.started, true);
                 let now = self.clock.now();
                 let table = table::table(&self.kind, std::slice::from_ref(object), meta, self.include, first, now);
-                put(kind, table.to_string().as_bytes(), out);
+                self.made(kind, &table, out);
             }
+        }
+    }
+
+    /// What was made for this watch.
+    fn made(&self, kind: &str, tree: &Tree, out: &mut BytesMut) {
+        match answer::protobuf(tree).filter(|_| self.accepted.encoding == Encoding::Protobuf) {
+            Some(object) => out.put_slice(&api::codec::protobuf::event(kind, &object)),
+            None => put(kind, tree.to_string().as_bytes(), out),
         }
     }
 
@@ -108,7 +122,7 @@ impl Form {
         }
         match self.accepted.shape {
             Shape::Whole => json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta }),
-            Shape::Metadata => {
+            Shape::Metadata | Shape::MetadataList => {
                 json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta })
             }
             Shape::Table => table::table(&self.kind, &[], meta, self.include, false, self.clock.now()),

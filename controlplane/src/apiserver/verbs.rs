@@ -1,24 +1,28 @@
 //! The verbs on resources: from a request to a call of the registry, and from its result to an answer.
 
 use super::body::{self, Body};
-use super::media::{self, Accepted, Sent};
+use super::decode::{self, Wanted};
+use super::media::{self, Accepted, Offer, Shape};
 use super::request::{Info, Query};
-use super::stream;
 use super::table::Include;
-use super::{Server, answer};
-use crate::registry::{Attributes, Call, Deleted, User, Written};
-use api::codec::{self, DecodeError, Strictness};
-use api::fields::{self, TypeRef};
+use super::{Server, answer, node, options, stream};
+use crate::registry::{Attributes, Call, Deleted, Page, User, Written};
+use api::codec::{self, Strictness};
 use api::kinds::Kind;
 use api::object::edit;
-use api::rejected::{Cause, Reason};
+use api::rejected::Reason;
 use api::{Rejected, Tree};
 use bytes::Bytes;
-use client::{DeleteOptions, ListOptions, Patch, Propagation, WatchOptions};
+use client::{ListOptions, Patch, WatchOptions};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
 use std::sync::Arc;
+
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+/// Patches that are no server-side apply.
+const PATCHES: [&str; 3] = ["application/json-patch+json", "application/merge-patch+json", STRATEGIC];
 
 /// One request for a resource, as far as it is understood.
 pub(super) struct Asked {
@@ -39,15 +43,26 @@ impl Server {
         info: Info,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Rejected> {
-        let kind = self.registry.look_up(&info.resource()).await.ok_or_else(no_such_path)?;
         let query = Query::parse(request.uri().query());
-        let verb = verb(request.method(), &info, &query).ok_or_else(not_allowed)?;
-        self.authorize(&user, &info, &query, verb)?;
-        check_path(&kind, &info, verb)?;
+        let verb = verb(request.method(), &info, &query);
+        self.authorize(&user, &info, &query, verb.unwrap_or(request.method().as_str()))?;
+        let Some(kind) = self.registry.look_up(&info.resource()).await else { return self.unserved(&info) };
+        check_path(&kind, &info, verb.unwrap_or_default())?;
+        let verb = verb.ok_or_else(not_allowed)?;
         let accept = header_text(request.headers(), header::ACCEPT);
+        let is_connection = info.subresource.as_deref().is_some_and(|below| node::CONNECTIONS.contains(&below));
+        if !kind.is_custom() && !is_connection {
+            check_routable(&request, verb)?;
+        }
+        let offer = Offer {
+            protobuf: !kind.is_custom(),
+            // What cannot be read again has no columns.
+            table: !kind.list_kind.is_empty() || info.subresource.is_some(),
+            metadata: true,
+        };
         let asked = Asked {
-            accepted: media::accepted(accept, is_pretty(&query, request.headers()))?,
-            strictness: strictness(verb, query.text("fieldValidation"))?,
+            accepted: media::accepted(accept, is_pretty(&query, request.headers()), offer)?,
+            strictness: options::strictness(&query),
             manager: manager(&query, request.headers()),
             user,
             kind,
@@ -61,7 +76,7 @@ impl Server {
             return Ok(response);
         }
         let (parts, incoming) = request.into_parts();
-        match asked.verb {
+        let mut response = match asked.verb {
             "get" => self.get(&asked).await,
             "list" => self.list(&asked).await,
             "watch" => self.watch(&asked).await,
@@ -70,7 +85,17 @@ impl Server {
             "patch" => self.patch(&asked, &parts.headers, body::read(incoming).await?).await,
             "delete" => self.delete(&asked, &parts.headers, body::read(incoming).await?).await,
             _ => self.delete_collection(&asked, &parts.headers, body::read(incoming).await?).await,
+        }?;
+        answer::warn(&mut response, deprecation(&asked.kind).as_slice());
+        Ok(response)
+    }
+
+    /// In a group that is built in, upstream's router answers; elsewhere nobody does.
+    fn unserved(&self, info: &Info) -> Result<Response<Body>, Rejected> {
+        if self.registry.served().kinds.iter().any(|kind| kind.group() == info.group && !kind.is_custom()) {
+            return Err(no_such_path());
         }
+        Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n"))
     }
 
     fn authorize(&self, user: &User, info: &Info, query: &Query, verb: &str) -> Result<(), Rejected> {
@@ -99,7 +124,7 @@ impl Server {
             Some(revision) => self.registry.get_at_least(asked.call(), revision).await?,
             None => self.registry.get(asked.call()).await?,
         };
-        Ok(asked.show(self, StatusCode::OK, &object))
+        asked.show(self, StatusCode::OK, &object)
     }
 
     async fn list(&self, asked: &Asked) -> Result<Response<Body>, Rejected> {
@@ -108,12 +133,13 @@ impl Server {
             "Exact" if options.next.is_none() => self.registry.list_exact(asked.call(), options).await?,
             _ => self.registry.list(asked.call(), options).await?,
         };
-        let include = Include::parse(asked.query.text("includeObject"));
-        Ok(answer::list(&page, &asked.kind, asked.accepted, include, self.clock.now()))
+        asked.show_list(self, &page)
     }
 
     async fn watch(&self, asked: &Asked) -> Result<Response<Body>, Rejected> {
+        media::check_stream(asked.accepted)?;
         let query = &asked.query;
+        let seconds = query.number("timeoutSeconds")?;
         let options = WatchOptions {
             label_selector: query.text("labelSelector").to_owned(),
             field_selector: query.text("fieldSelector").to_owned(),
@@ -129,63 +155,52 @@ impl Server {
             started: false,
         };
         match self.registry.watch(asked.call(), options).await {
-            Ok(events) => {
-                let seconds = query.number("timeoutSeconds")?;
-                Ok(stream::response(events, form, seconds, self.shutdown.clone()))
-            }
+            Ok(events) => Ok(stream::response(events, form, seconds, self.shutdown.clone())),
             Err(rejected) if rejected.is_expired() => Ok(stream::refused(&rejected)),
             Err(rejected) => Err(rejected),
         }
     }
 
     async fn create(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
-        let (tree, warnings) = asked.decode(headers, &body)?;
+        let (tree, warnings) = asked.decode(headers, &body, options::Write::Create)?;
         if let Some(tree) = self.answer_token(asked, &tree).await? {
             return Ok(answer::tree(StatusCode::CREATED, &tree, asked.accepted));
         }
-        let written = self.registry.create(asked.dry_call()?, tree).await?;
-        Ok(asked.written(self, &written, warnings))
+        let written = self.registry.create(asked.dry_call(), tree).await?;
+        asked.written(self, &written, warnings)
     }
 
     async fn update(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
-        let (tree, warnings) = asked.decode(headers, &body)?;
-        let written = self.registry.update(asked.dry_call()?, tree).await?;
-        Ok(asked.written(self, &written, warnings))
+        let (tree, warnings) = asked.decode(headers, &body, options::Write::Update)?;
+        let written = self.registry.update(asked.dry_call(), tree).await?;
+        asked.written(self, &written, warnings)
     }
 
     async fn patch(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
-        let media = header_text(headers, header::CONTENT_TYPE);
-        let tree = || -> Result<Tree, Rejected> {
-            serde_json::from_slice(&body)
-                .map_err(|error| Rejected::bad_request(format!("error decoding patch: {error}")))
+        let media = header_text(headers, header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+        let write = if media == APPLY { options::Write::Apply } else { options::Write::Patch };
+        if media != APPLY && !PATCHES.contains(&media) || media == STRATEGIC && asked.kind.is_custom() {
+            let taken = PATCHES.iter().filter(|media| **media != STRATEGIC).chain(&[APPLY]);
+            return Err(media::unsupported(&taken.copied().collect::<Vec<_>>()));
+        }
+        options::check(write, &asked.query)?;
+        let tree =
+            |prefix: &str| codec::json::parse(&body).map_err(|error| Rejected::bad_request(format!("{prefix}{error}")));
+        let patch = match media {
+            "application/json-patch+json" => Patch::Json(tree("error decoding patch: ")?),
+            "application/merge-patch+json" => Patch::Merge(tree("error decoding patch: ")?),
+            STRATEGIC => Patch::Strategic(tree("")?),
+            _ => Patch::Apply { body: body.clone(), force: asked.query.is_true("force") },
         };
-        let patch = match media.split(';').next().unwrap_or_default().trim() {
-            "application/json-patch+json" => Patch::Json(tree()?),
-            "application/merge-patch+json" => Patch::Merge(tree()?),
-            "application/strategic-merge-patch+json" => Patch::Strategic(tree()?),
-            "application/apply-patch+yaml" => {
-                if asked.query.get("fieldManager").is_none() {
-                    let cause = Cause::required("fieldManager", "is required for apply patch");
-                    return Err(Rejected::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
-                }
-                Patch::Apply { body: body.clone(), force: asked.query.is_true("force") }
-            }
-            _ => {
-                let message = "the body of the request was in an unknown format - accepted media types include: \
-                               application/json-patch+json, application/merge-patch+json, \
-                               application/strategic-merge-patch+json, application/apply-patch+yaml";
-                return Err(Rejected::new(Reason::UnsupportedMediaType, message));
-            }
-        };
-        let written = self.registry.patch(asked.dry_call()?, patch).await?;
-        Ok(asked.written(self, &written, Vec::new()))
+        let written = self.registry.patch(asked.dry_call(), patch).await?;
+        asked.written(self, &written, Vec::new())
     }
 
     async fn delete(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
-        let options = asked.delete_options(headers, &body)?;
-        match self.registry.delete(asked.dry_call()?, options).await? {
-            Deleted::Stays(object) => Ok(asked.show(self, StatusCode::OK, &object)),
-            Deleted::Gone(object) if asked.returns_deleted() => Ok(asked.show(self, StatusCode::OK, &object)),
+        let options = options::delete(&asked.query, header_text(headers, header::CONTENT_TYPE), &body)?;
+        match self.registry.delete(asked.call(), options).await? {
+            Deleted::Stays(object) => asked.show(self, StatusCode::OK, &object),
+            Deleted::Gone(object) if asked.returns_deleted() => asked.show(self, StatusCode::OK, &object),
             Deleted::Gone(object) => {
                 let details = json!({
                     "name": object.name(), "group": asked.kind.group(), "kind": asked.kind.resource.plural,
@@ -208,9 +223,10 @@ impl Server {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Rejected> {
-        let options = asked.delete_options(headers, &body)?;
-        let page = self.registry.delete_collection(asked.dry_call()?, asked.list_options()?, options).await?;
-        Ok(answer::list(&page, &asked.kind, asked.accepted, Include::Metadata, self.clock.now()))
+        let list = asked.list_options()?;
+        let options = options::delete(&asked.query, header_text(headers, header::CONTENT_TYPE), &body)?;
+        let page = self.registry.delete_collection(asked.call(), list, options).await?;
+        asked.show_list(self, &page)
     }
 }
 
@@ -228,12 +244,13 @@ impl Asked {
         }
     }
 
-    fn dry_call(&self) -> Result<Call<'_>, Rejected> {
-        Ok(Call { dry_run: self.query.is_dry_run()?, ..self.call() })
+    fn dry_call(&self) -> Call<'_> {
+        Call { dry_run: self.query.is_dry_run(), ..self.call() }
     }
 
     fn list_options(&self) -> Result<ListOptions, Rejected> {
         let limit = self.query.number("limit")?.unwrap_or(0);
+        self.query.integer("timeoutSeconds")?;
         Ok(ListOptions {
             label_selector: self.query.text("labelSelector").to_owned(),
             field_selector: self.query.text("fieldSelector").to_owned(),
@@ -243,17 +260,47 @@ impl Asked {
         })
     }
 
-    fn show(&self, server: &Server, status: StatusCode, object: &Arc<api::Object>) -> Response<Body> {
+    fn show(&self, server: &Server, status: StatusCode, object: &Arc<api::Object>) -> Result<Response<Body>, Rejected> {
+        if self.accepted.shape == Shape::MetadataList {
+            let kind = edit::text(&object.tree(), &["kind"]).to_owned();
+            let what = self.go_type(&kind);
+            let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
+            return Err(Rejected::new(Reason::NotAcceptable, format!("{why} ({what})")));
+        }
         let include = Include::parse(self.query.text("includeObject"));
-        answer::object(status, object, &self.kind, self.accepted, include, server.clock.now())
+        Ok(answer::object(status, object, &self.kind, self.accepted, include, server.clock.now()))
     }
 
-    fn written(&self, server: &Server, written: &Written, mut warnings: Vec<String>) -> Response<Body> {
+    fn show_list(&self, server: &Server, page: &Page) -> Result<Response<Body>, Rejected> {
+        if self.accepted.shape == Shape::Metadata {
+            let what = self.go_type(&self.kind.list_kind);
+            let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({what})");
+            return Err(Rejected::new(Reason::NotAcceptable, why));
+        }
+        let include = Include::parse(self.query.text("includeObject"));
+        Ok(answer::list(page, &self.kind, self.accepted, include, server.clock.now()))
+    }
+
+    /// What Go calls the value that upstream has of an object or a list.
+    fn go_type(&self, kind: &str) -> String {
+        match self.kind.is_custom() {
+            true if kind == self.kind.list_kind => "*unstructured.UnstructuredList".to_owned(),
+            true => "*unstructured.Unstructured".to_owned(),
+            false => format!("*{}.{kind}", codec::named::internal_package(self.kind.group())),
+        }
+    }
+
+    fn written(
+        &self,
+        server: &Server,
+        written: &Written,
+        mut warnings: Vec<String>,
+    ) -> Result<Response<Body>, Rejected> {
         let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = self.show(server, status, &written.object);
+        let mut response = self.show(server, status, &written.object)?;
         warnings.extend(written.warnings.iter().cloned());
         answer::warn(&mut response, &warnings);
-        response
+        Ok(response)
     }
 
     /// Pods and a few others answer a delete with what was deleted; the rest with a Status.
@@ -272,127 +319,49 @@ impl Asked {
     }
 
     /// The body as a tree of the kind that belongs here, and what is to be warned of.
-    fn decode(&self, headers: &HeaderMap, body: &[u8]) -> Result<(Tree, Vec<String>), Rejected> {
+    fn decode(&self, headers: &HeaderMap, body: &[u8], write: options::Write) -> Result<(Tree, Vec<String>), Rejected> {
         let below = self.info.subresource.as_deref().and_then(|name| self.kind.subresource(name));
-        let (schema, kind, version) = match below {
-            Some(below) => (below.schema(), below.kind.clone(), below.api_version()),
-            None => (self.kind.schema(), self.kind.kind.clone(), self.kind.api_version()),
+        let (schema, kind, api_version) = match below {
+            Some(below) => (below.schema(), below.kind.as_str(), below.api_version()),
+            None => (self.kind.schema(), self.kind.kind.as_str(), self.kind.api_version()),
         };
         let sent = media::sent(header_text(headers, header::CONTENT_TYPE))?;
-        let (mut tree, problems) = decoded(sent, body, schema, self.strictness).map_err(|error| {
-            let what = self.kind.kind.as_str();
-            malformed(&error, what, &version)
-        })?;
-        if self.strictness == Strictness::Strict && !problems.is_empty() {
-            let message = format!(
-                "{kind} in version {:?} cannot be handled as a {kind}: {}",
-                self.kind.version(),
-                codec::strict_error(&problems)
-            );
-            return Err(Rejected::bad_request(message));
-        }
-        check_kind(&mut tree, &kind, &version)?;
+        options::check(write, &self.query)?;
+        let wanted = Wanted { kind, api_version: &api_version, schema };
+        let (tree, problems) = decode::object(sent, body, &wanted, self.strictness)?;
         let warnings = problems.iter().map(ToString::to_string).collect();
         Ok((tree, warnings))
     }
+}
 
-    fn delete_options(&self, headers: &HeaderMap, body: &[u8]) -> Result<DeleteOptions, Rejected> {
-        let mut tree = json!({});
-        if !body.is_empty() {
-            let sent = media::sent(header_text(headers, header::CONTENT_TYPE))?;
-            let schema = fields::type_of_kind("", "v1", "DeleteOptions");
-            tree = decoded(sent, body, schema, Strictness::Ignore)
-                .map_err(|error| malformed(&error, "DeleteOptions", "meta.k8s.io/v1"))?
-                .0;
-        }
-        let grace = edit::integer(&tree, &["gracePeriodSeconds"])
-            .and_then(|seconds| u32::try_from(seconds).ok())
-            .or(self.query.number("gracePeriodSeconds")?.and_then(|seconds| u32::try_from(seconds).ok()));
-        let policy = edit::text(&tree, &["propagationPolicy"]);
-        let policy = if policy.is_empty() { self.query.text("propagationPolicy") } else { policy };
-        let orphans = edit::at(&tree, &["orphanDependents"]).and_then(Tree::as_bool).unwrap_or(false);
-        let propagation = match policy {
-            "" if orphans || self.query.is_true("orphanDependents") => Some(Propagation::Orphan),
-            "" => None,
-            "Background" => Some(Propagation::Background),
-            "Foreground" => Some(Propagation::Foreground),
-            "Orphan" => Some(Propagation::Orphan),
-            other => {
-                let why = format!(
-                    "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                );
-                return Err(Rejected::new(
-                    Reason::Invalid,
-                    format!("DeleteOptions.meta.k8s.io \"\" is invalid: {why}"),
-                ));
-            }
-        };
-        let text = |path: &[&str]| Some(edit::text(&tree, path).to_owned()).filter(|text| !text.is_empty());
-        Ok(DeleteOptions {
-            grace_period_seconds: grace,
-            uid: text(&["preconditions", "uid"]),
-            revision: text(&["preconditions", "resourceVersion"]).and_then(|revision| revision.parse().ok()),
-            propagation,
-            dry_run: !edit::list(&tree, &["dryRun"]).is_empty(),
-        })
+/// Which of the served kinds upstream has deprecated, and how it says so.
+fn deprecation(kind: &Kind) -> Option<&'static str> {
+    match (kind.group(), kind.kind.as_str()) {
+        ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => None,
     }
 }
 
-fn decoded(
-    sent: Sent,
-    body: &[u8],
-    schema: Option<TypeRef>,
-    strictness: Strictness,
-) -> Result<(Tree, Vec<codec::Problem>), DecodeError> {
-    match sent {
-        Sent::Json => codec::json::decode_as(body, schema, strictness),
-        Sent::Yaml => codec::yaml::decode_as(body, schema, strictness),
-        Sent::Protobuf => codec::protobuf::decode_as(body, schema).map(|tree| (tree, Vec::new())),
-    }
-}
-
-fn malformed(error: &DecodeError, kind: &str, version: &str) -> Rejected {
-    match error {
-        DecodeError::TooLarge { .. } => Rejected::new(Reason::RequestEntityTooLarge, error.to_string()),
-        DecodeError::NoProtobuf(_) => Rejected::new(Reason::UnsupportedMediaType, error.to_string()),
-        _ => {
-            let version = version.rsplit('/').next().unwrap_or_default();
-            Rejected::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+/// What upstream's router looks at, before anything else does.
+fn check_routable(request: &Request<Incoming>, verb: &str) -> Result<(), Rejected> {
+    let text = |name| header_text(request.headers(), name);
+    if verb == "patch" {
+        let media = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+        if media != APPLY && !PATCHES.contains(&media) {
+            return Err(Rejected::unroutable(Reason::UnsupportedMediaType, "415: Unsupported Media Type"));
         }
     }
-}
-
-/// What a body says it is has to be what belongs here; a body that says nothing is taken for it.
-fn check_kind(tree: &mut Tree, kind: &str, version: &str) -> Result<(), Rejected> {
-    let (given_kind, given) = (edit::text(tree, &["kind"]).to_owned(), edit::text(tree, &["apiVersion"]).to_owned());
-    if !given.is_empty() && given != version {
-        let message =
-            format!("the API version in the data ({given}) does not match the expected API version ({version})");
-        return Err(Rejected::bad_request(message));
-    }
-    if !given_kind.is_empty() && given_kind != kind {
-        let message = format!(
-            "{given_kind} in version {version:?} cannot be handled as a {kind}: the kind in the data does not match the expected kind"
-        );
-        return Err(Rejected::bad_request(message));
-    }
-    if !tree.is_object() {
-        return Err(Rejected::bad_request("the body is not an object"));
-    }
-    Ok(())
+    media::check_routable(text(header::ACCEPT), matches!(verb, "list" | "watch"))
 }
 
 fn verb(method: &Method, info: &Info, query: &Query) -> Option<&'static str> {
     let one = !info.name.is_empty();
     Some(match (method.as_str(), one) {
-        ("GET" | "HEAD", _)
-            if (info.is_watch || query.is_true("watch") && query.get("watch") != Some("false"))
-                && info.subresource.is_none() =>
-        {
-            "watch"
-        }
-        ("GET" | "HEAD", true) => "get",
-        ("GET" | "HEAD", false) => "list",
+        ("GET", _) if info.is_watch && info.subresource.is_none() => "watch",
+        ("GET", false) if query.is_true("watch") => "watch",
+        ("GET", true) => "get",
+        ("GET", false) => "list",
         ("POST", false) => "create",
         ("POST", true) if info.subresource.is_some() => "create",
         ("PUT", true) => "update",
@@ -403,50 +372,38 @@ fn verb(method: &Method, info: &Info, query: &Query) -> Option<&'static str> {
     })
 }
 
+/// What upstream has no route for is not found, whatever is asked of it; what it has one for may not do all.
 fn check_path(kind: &Kind, info: &Info, verb: &str) -> Result<(), Rejected> {
-    if info.namespace.is_some() && !kind.namespaced {
+    let below = match info.subresource.as_deref() {
+        Some(name) => Some(kind.subresource(name).ok_or_else(no_such_path)?),
+        None => None,
+    };
+    let is_deep = info.is_deeper && info.subresource.as_deref() != Some("proxy");
+    let has = |wanted: &[&str]| kind.verbs.iter().any(|verb| wanted.contains(&verb.as_str()));
+    let is_one = !info.name.is_empty();
+    let is_above_namespaces = kind.namespaced && info.namespace.is_none();
+    let is_routed = match below {
+        Some(_) => !is_above_namespaces,
+        None if is_one => !is_above_namespaces && has(&["get", "update", "patch", "delete"]),
+        None if is_above_namespaces => has(&["list", "watch"]),
+        None => true,
+    };
+    if is_deep || !is_routed || info.namespace.is_some() && !kind.namespaced {
         return Err(no_such_path());
     }
-    let needs_namespace = kind.namespaced && info.namespace.is_none() && (verb == "create" || !info.name.is_empty());
-    if needs_namespace {
-        return Err(if verb == "create" { not_allowed() } else { no_such_path() });
-    }
-    let verbs = match info.subresource.as_deref() {
-        Some(name) => &kind.subresource(name).ok_or_else(no_such_path)?.verbs,
-        None => &kind.verbs,
-    };
-    if verbs.iter().any(|known| known == verb) { Ok(()) } else { Err(not_allowed()) }
+    // All namespaces at once can be read, and no more.
+    let is_allowed = !is_above_namespaces || matches!(verb, "list" | "watch");
+    let verbs = below.map_or(&kind.verbs, |below| &below.verbs);
+    if is_allowed && verbs.iter().any(|known| known == verb) { Ok(()) } else { Err(not_allowed()) }
 }
 
 pub(super) fn no_such_path() -> Rejected {
-    Rejected::new(Reason::NotFound, "the server could not find the requested resource")
+    Rejected::unroutable(Reason::NotFound, "the server could not find the requested resource")
 }
 
-fn not_allowed() -> Rejected {
-    Rejected::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
-}
-
-fn strictness(verb: &str, text: &str) -> Result<Strictness, Rejected> {
-    match text {
-        "" | "Warn" => Ok(Strictness::Warn),
-        "Strict" => Ok(Strictness::Strict),
-        "Ignore" => Ok(Strictness::Ignore),
-        other => {
-            let cause = Cause::unsupported("fieldValidation", &json!(other), &["", "Ignore", "Strict", "Warn"]);
-            Err(Rejected::invalid("meta.k8s.io", options_kind(verb), "", vec![cause]))
-        }
-    }
-}
-
-/// What the query of a write is called where it is refused.
-fn options_kind(verb: &str) -> &'static str {
-    match verb {
-        "create" => "CreateOptions",
-        "update" => "UpdateOptions",
-        "patch" => "PatchOptions",
-        "delete" | "deletecollection" => "DeleteOptions",
-        _ => "ListOptions",
-    }
+pub(super) fn not_allowed() -> Rejected {
+    let message = "the server does not allow this method on the requested resource";
+    Rejected::unroutable(Reason::MethodNotAllowed, message)
 }
 
 /// `fieldManager`, or the first word of the client's name for itself.
@@ -457,11 +414,11 @@ fn manager(query: &Query, headers: &HeaderMap) -> String {
     }
 }
 
-fn is_pretty(query: &Query, headers: &HeaderMap) -> bool {
+pub(super) fn is_pretty(query: &Query, headers: &HeaderMap) -> bool {
     let agent = header_text(headers, header::USER_AGENT);
     let by_hand = ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| agent.starts_with(name));
     match query.get("pretty") {
-        Some(value) => matches!(value, "1" | "true"),
+        Some(value) => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
         None => by_hand,
     }
 }

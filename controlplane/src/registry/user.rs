@@ -112,7 +112,7 @@ impl Attributes<'_> {
         let who = &user.name;
         if let Some(path) = self.path {
             let message = format!("forbidden: User {who:?} cannot {} path {path:?}{reason}", self.verb);
-            return Rejected::new(Reason::Forbidden, message);
+            return Rejected::unroutable(Reason::Forbidden, message);
         }
         let resource = Resource::new(self.group, "", self.resource);
         let sub = if self.subresource.is_empty() { String::new() } else { format!("/{}", self.subresource) };
