@@ -58,36 +58,63 @@ pub struct Column {
 }
 
 struct Builtin {
+    /// First the built-in kinds, then those in versions that are gone upstream.
     kinds: Vec<Arc<Kind>>,
+    legacy_from: usize,
+    /// What clients of the legacy ones are warned of.
+    deprecations: HashMap<Resource, String>,
     by_resource: HashMap<Resource, usize>,
     /// By kind, then group.
     columns: HashMap<&'static str, HashMap<&'static str, Vec<Column>>>,
 }
 
 static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
-    let kinds: Vec<_> = include_str!("generated/kinds.txt").lines().map(|line| Arc::new(parse(line))).collect();
+    let lines = include_str!("generated/kinds.txt").lines();
+    let legacy_from = lines.clone().count();
+    let legacy = include_str!("generated/legacy.txt").lines();
+    let kinds: Vec<_> = lines.chain(legacy.clone()).map(|line| Arc::new(parse(line))).collect();
+    let old = kinds[legacy_from..].iter().zip(legacy);
+    let deprecations = old.map(|(kind, line)| (kind.resource.clone(), parse_deprecation(kind, line))).collect();
     let by_resource = kinds.iter().enumerate().map(|(at, kind)| (kind.resource.clone(), at)).collect();
     let mut columns: HashMap<_, HashMap<_, Vec<Column>>> = HashMap::new();
     for line in include_str!("generated/columns.txt").lines() {
         let (group, kind, column) = parse_column(line);
         columns.entry(kind).or_default().entry(group).or_default().push(column);
     }
-    Builtin { kinds, by_resource, columns }
+    Builtin { kinds, legacy_from, deprecations, by_resource, columns }
 });
 
 /// The built-in kinds, in the order of discovery.
 #[must_use]
 pub fn builtin() -> &'static [Arc<Kind>] {
+    &BUILTIN.kinds[..BUILTIN.legacy_from]
+}
+
+/// Kinds in versions that upstream no longer serves, for kubectl 1.20: never preferred, and stored as `convert` says.
+#[must_use]
+pub fn legacy() -> &'static [Arc<Kind>] {
+    &BUILTIN.kinds[BUILTIN.legacy_from..]
+}
+
+/// What a client of a legacy kind is warned of; `None` for all others.
+#[must_use]
+pub fn deprecation(resource: &Resource) -> Option<&'static str> {
+    BUILTIN.deprecations.get(resource).map(String::as_str)
+}
+
+/// The built-in kinds and the legacy ones, in the order of discovery.
+#[must_use]
+pub fn served() -> &'static [Arc<Kind>] {
     &BUILTIN.kinds
 }
 
-/// The built-in kind of a resource.
+/// The kind of a resource, built in or legacy.
 #[must_use]
 pub fn find(resource: &Resource) -> Option<&'static Arc<Kind>> {
     BUILTIN.by_resource.get(resource).map(|at| &BUILTIN.kinds[*at])
 }
 
-/// The built-in kind that an object's `apiVersion` and `kind` name.
+/// The kind that an object's `apiVersion` and `kind` name, built in or legacy.
 #[must_use]
 pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Arc<Kind>> {
     let mut all = BUILTIN.kinds.iter();
@@ -183,8 +210,11 @@ fn words(cell: &str, separator: char) -> Vec<String> {
     cell.split(separator).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
+/// How many cells of a line say what a kind is.
+const CELLS: usize = 13;
+
 fn parse(line: &'static str) -> Kind {
-    let cells: Vec<&'static str> = line.split('\t').collect();
+    let cells: Vec<&'static str> = line.split('\t').take(CELLS).collect();
     let [
         group,
         version,
@@ -222,14 +252,34 @@ fn parse(line: &'static str) -> Kind {
     }
 }
 
-/// Events of both groups are stored as core events.
-fn storage_group(group: &'static str, kind: &str) -> &'static str {
-    if group == "events.k8s.io" && kind == "Event" { "" } else { group }
+/// The words of upstream's `Warning`, from the cells after those of the kind: since when, until when, and what instead.
+fn parse_deprecation(kind: &Kind, line: &str) -> String {
+    let mut cells = line.split('\t').skip(CELLS);
+    let mut next = || cells.next().unwrap_or_default();
+    let (since, until, instead) = (next(), next(), next());
+    let mut text = format!("{} {} is deprecated in v{since}+, unavailable in v{until}+", kind.api_version(), kind.kind);
+    if let Some((version, kind)) = instead.split_once(':') {
+        text += &format!("; use {version} {kind}");
+    }
+    text
 }
 
-/// Both versions of a HorizontalPodAutoscaler are stored as v2 (since 1.30).
+/// Events of both groups are stored as core events, and Ingresses of old as those of now.
+fn storage_group(group: &'static str, kind: &str) -> &'static str {
+    match (group, kind) {
+        ("events.k8s.io", "Event") => "",
+        ("extensions", _) => "networking.k8s.io",
+        _ => group,
+    }
+}
+
+/// All versions of a HorizontalPodAutoscaler are stored as v2 (since 1.30), and versions of old as v1.
 fn storage_version(group: &str, version: &'static str) -> &'static str {
-    if group == "autoscaling" { "v2" } else { version }
+    match (group, version) {
+        ("autoscaling", _) => "v2",
+        (_, "v1beta1") => "v1",
+        _ => version,
+    }
 }
 
 /// `name:Kind:group/version`, with its verbs from `name=verb,verb;…`.
@@ -278,6 +328,16 @@ mod tests {
                 assert!(!below.verbs.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn legacy_kinds_are_deprecated() {
+        let roles = Resource::new("rbac.authorization.k8s.io", "v1beta1", "roles");
+        let text = "rbac.authorization.k8s.io/v1beta1 Role is deprecated in v1.17+, unavailable in v1.22+; \
+                    use rbac.authorization.k8s.io/v1 Role";
+        assert_eq!(deprecation(&roles), Some(text));
+        assert_eq!(find(&roles).unwrap().storage_version_hash, "7FuwZcIIItM=");
+        assert_eq!(deprecation(&PODS), None);
     }
 
     #[test]

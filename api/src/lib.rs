@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async runtime. Whoever needs the time passes it in.
 
 pub mod codec;
+pub mod convert;
 pub mod custom;
 pub mod defaults;
 pub mod fields;
@@ -16,6 +17,7 @@ pub mod quantity;
 pub mod rejected;
 pub mod schema;
 pub mod selector;
+pub mod strategy;
 pub mod time;
 pub mod validate;
 pub mod view;

@@ -28,6 +28,8 @@ resources! {
     EVENTS = "" / "v1" / "events";
     NAMESPACES = "" / "v1" / "namespaces";
     NODES = "" / "v1" / "nodes";
+    PERSISTENT_VOLUME_CLAIMS = "" / "v1" / "persistentvolumeclaims";
+    PERSISTENT_VOLUMES = "" / "v1" / "persistentvolumes";
     PODS = "" / "v1" / "pods";
     SECRETS = "" / "v1" / "secrets";
     SERVICE_ACCOUNTS = "" / "v1" / "serviceaccounts";

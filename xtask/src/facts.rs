@@ -16,6 +16,24 @@ use std::path::{Path, PathBuf};
 /// The Kubernetes release whose served kinds are kept.
 const RELEASE: &str = "1.36";
 
+/// The oldest release whose kubectl is served, and the versions that it asks for in its own code, without discovery.
+const OLDEST: &str = "1.20";
+const LEGACY: &[[&str; 2]] = &[
+    ["extensions", "v1beta1"],
+    ["events.k8s.io", "v1beta1"],
+    ["authentication.k8s.io", "v1beta1"],
+    ["authorization.k8s.io", "v1beta1"],
+    ["autoscaling", "v2beta2"],
+    ["batch", "v1beta1"],
+    ["certificates.k8s.io", "v1beta1"],
+    ["networking.k8s.io", "v1beta1"],
+    ["policy", "v1beta1"],
+    ["rbac.authorization.k8s.io", "v1beta1"],
+    ["storage.k8s.io", "v1beta1"],
+    ["apiextensions.k8s.io", "v1beta1"],
+    ["discovery.k8s.io", "v1beta1"],
+];
+
 /// Writes the generated tables. The folder comes from the first argument, or from `CORACLE_FACTS`.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let folder = args.first().cloned().or_else(|| std::env::var("CORACLE_FACTS").ok());
@@ -24,7 +42,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let api = root.join("api/src/generated");
     fs::create_dir_all(&api)?;
     fs::write(api.join("fields.txt"), fields(&folder)?)?;
-    fs::write(api.join("kinds.txt"), kinds(&folder)?)?;
+    let (kinds, legacy) = kinds(&folder)?;
+    fs::write(api.join("kinds.txt"), kinds)?;
+    fs::write(api.join("legacy.txt"), legacy)?;
     fs::write(api.join("columns.txt"), columns(&folder)?)?;
     let server = root.join("controlplane/src/apiserver/generated");
     fs::create_dir_all(&server)?;
@@ -114,9 +134,10 @@ fn field(package: &str, row: &Row) -> anyhow::Result<String> {
     Ok(line)
 }
 
-/// The kinds that the release serves in a stable version. The metrics that `kubectl top` reads are an add-on's there, and
-/// it says so in clear words where nobody serves them.
-fn kinds(folder: &Path) -> anyhow::Result<String> {
+/// The kinds that the release serves in a stable version, and those that kubectl 1.20 asks for in versions that are gone
+/// since. The metrics that `kubectl top` reads are an add-on's there, and it says so in clear words where nobody serves
+/// them.
+fn kinds(folder: &Path) -> anyhow::Result<(String, String)> {
     let keep = [
         "group",
         "version",
@@ -132,15 +153,20 @@ fn kinds(folder: &Path) -> anyhow::Result<String> {
         "subresourceVerbs",
         "package",
     ];
-    let mut out = String::new();
+    let (mut out, mut legacy) = (String::new(), String::new());
     for row in table(folder, "kinds.tsv")? {
         let stable = !row["version"].contains("alpha") && !row["version"].contains("beta");
-        let served = row["served"].split(',').any(|release| release == RELEASE) && stable;
-        if served {
-            writeln!(out, "{}", keep.map(|column| row[column].as_str()).join("\t"))?;
+        let is_served = |by: &str| row["served"].split(',').any(|release| release == by);
+        let named = [row["group"].as_str(), row["version"].as_str()];
+        let line = keep.map(|column| row[column].as_str()).join("\t");
+        if is_served(RELEASE) && stable {
+            writeln!(out, "{line}")?;
+        } else if is_served(OLDEST) && LEGACY.contains(&named) && row["kind"] != "PodSecurityPolicy" {
+            let ends = ["deprecated", "removed", "replacement"].map(|column| row[column].as_str()).join("\t");
+            writeln!(legacy, "{line}\t{ends}")?;
         }
     }
-    Ok(out)
+    Ok((out, legacy))
 }
 
 fn columns(folder: &Path) -> anyhow::Result<String> {

@@ -32,6 +32,9 @@ pub(super) fn namespace(object: &mut Members) {
 }
 
 pub(super) fn node(object: &mut Members) {
+    if let Some(spec) = child(object, "spec") {
+        pod_networks(spec);
+    }
     let Some(status) = child(object, "status") else { return };
     for list in ["capacity", "allocatable"] {
         if let Some(list) = child(status, list) {
@@ -40,6 +43,21 @@ pub(super) fn node(object: &mut Members) {
     }
     if let Some(capacity) = status.get("capacity").cloned() {
         put(status, "allocatable", capacity);
+    }
+}
+
+/// The one network and the list of them: the first of the list is the one, and where they differ, the one is right.
+fn pod_networks(spec: &mut Members) {
+    let one = word(spec, "podCIDR").to_owned();
+    let listed = spec.get("podCIDRs").and_then(Tree::as_array).filter(|all| !all.is_empty());
+    match listed.map(|all| all[0].clone()) {
+        Some(first) if one.is_empty() => {
+            spec.insert("podCIDR".to_owned(), first);
+        }
+        first if !one.is_empty() && first != Some(one.as_str().into()) => {
+            spec.insert("podCIDRs".to_owned(), json!([one]));
+        }
+        _ => {}
     }
 }
 

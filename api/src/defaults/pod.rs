@@ -10,6 +10,9 @@ const SECRET_MODE: i32 = 0o644;
 
 /// A pod has some defaults that a template does not: they would change the hash of every template.
 pub(super) fn pod(object: &mut Members) {
+    if let Some(status) = child(object, "status") {
+        addresses(status);
+    }
     let Some(spec) = child(object, "spec") else { return };
     self::spec(spec);
     put(spec, "enableServiceLinks", true);
@@ -21,6 +24,21 @@ pub(super) fn pod(object: &mut Members) {
                 host_ports(container);
             }
         }
+    }
+}
+
+/// The one address and the list of them, as a node of old or of now tells them: where they differ, the one is right.
+fn addresses(status: &mut Members) {
+    let one = word(status, "podIP").to_owned();
+    let first = status.get("podIPs").and_then(|all| all.get(0)).and_then(|first| first.get("ip")).cloned();
+    match first {
+        Some(first) if one.is_empty() => {
+            status.insert("podIP".to_owned(), first);
+        }
+        first if !one.is_empty() && first != Some(one.as_str().into()) => {
+            status.insert("podIPs".to_owned(), json!([{"ip": one}]));
+        }
+        _ => {}
     }
 }
 

@@ -1,7 +1,6 @@
 //! Defaults of Services and endpoints.
 
-use crate::walk::{Members, child, each, fill, has, make, put, word};
-use serde_json::json;
+use crate::walk::{Members, child, each, fill, make, put, word};
 
 const AFFINITY_SECONDS: i32 = 10_800;
 
@@ -28,7 +27,6 @@ pub(super) fn service(object: &mut Members) {
     }
     if !is_external_name {
         put(spec, "internalTrafficPolicy", "Cluster");
-        families(spec);
     }
 }
 
@@ -40,15 +38,6 @@ fn affinity(spec: &mut Members) {
     let by_client = make(spec, "sessionAffinityConfig").and_then(|config| make(config, "clientIP"));
     if let Some(by_client) = by_client {
         put(by_client, "timeoutSeconds", AFFINITY_SECONDS);
-    }
-}
-
-/// One family: that of the address asked for, else IPv4.
-fn families(spec: &mut Members) {
-    put(spec, "ipFamilyPolicy", "SingleStack");
-    if !has(spec, "ipFamilies") {
-        let family = if word(spec, "clusterIP").contains(':') { "IPv6" } else { "IPv4" };
-        spec.insert("ipFamilies".to_owned(), json!([family]));
     }
 }
 

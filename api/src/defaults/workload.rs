@@ -42,6 +42,11 @@ pub(super) fn replication_controller(object: &mut Members) {
 }
 
 pub(super) fn daemon_set(object: &mut Members) {
+    // How many templates there were: counted by the server, and shown in an annotation since there was a field for it.
+    let annotations = make(object, "metadata").and_then(|metadata| make(metadata, "annotations"));
+    if let Some(annotations) = annotations {
+        put(annotations, "deprecated.daemonset.template.generation", "0");
+    }
     let Some(spec) = child(object, "spec") else { return };
     template(spec);
     if let Some(strategy) = make(spec, "updateStrategy") {
@@ -76,14 +81,15 @@ pub(super) fn stateful_set(object: &mut Members) {
     put(spec, "replicas", 1);
     put(spec, "revisionHistoryLimit", 10);
     template(spec);
-    each(spec, "volumeClaimTemplates").for_each(super::cluster::claim);
+    for claim in each(spec, "volumeClaimTemplates") {
+        claim.insert("kind".to_owned(), "PersistentVolumeClaim".into());
+        claim.insert("apiVersion".to_owned(), "v1".into());
+        super::cluster::claim(claim);
+    }
 }
 
 pub(super) fn job(object: &mut Members) {
-    let labels = find(object, &["spec", "template", "metadata", "labels"]).map(|labels| Tree::Object(labels.clone()));
-    if let (Some(labels), Some(metadata)) = (labels, child(object, "metadata")) {
-        put(metadata, "labels", labels);
-    }
+    labels_of_template(object);
     let Some(spec) = child(object, "spec") else { return };
     if !has(spec, "completions") && !has(spec, "parallelism") {
         put(spec, "completions", 1);
@@ -104,6 +110,14 @@ pub(super) fn job(object: &mut Members) {
         }
     }
     template(spec);
+}
+
+/// A Job without labels has those of its pods.
+fn labels_of_template(object: &mut Members) {
+    let labels = find(object, &["spec", "template", "metadata", "labels"]).map(|labels| Tree::Object(labels.clone()));
+    if let (Some(labels), Some(metadata)) = (labels, child(object, "metadata")) {
+        put(metadata, "labels", labels);
+    }
 }
 
 pub(super) fn select_job(object: &mut Members) {
@@ -129,6 +143,7 @@ pub(super) fn select_job(object: &mut Members) {
     if let Some(selector) = selector {
         put(selector, "batch.kubernetes.io/controller-uid", uid);
     }
+    labels_of_template(object);
 }
 
 pub(super) fn cron_job(object: &mut Members) {
@@ -145,7 +160,14 @@ pub(super) fn cron_job(object: &mut Members) {
 pub(super) fn autoscaler(object: &mut Members, version: &str) {
     let Some(spec) = child(object, "spec") else { return };
     put(spec, "minReplicas", 1);
-    if version != "v2" {
+    if version == "v1" {
+        // Other metrics are in an annotation; with none at all, the processor counts.
+        if find(object, &["metadata", "annotations"])
+            .is_none_or(|all| !has(all, "autoscaling.alpha.kubernetes.io/metrics"))
+            && let Some(spec) = child(object, "spec")
+        {
+            put(spec, "targetCPUUtilizationPercentage", 80);
+        }
         return;
     }
     if !has(spec, "metrics") {
