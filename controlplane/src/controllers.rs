@@ -13,6 +13,7 @@ mod job;
 mod namespace;
 mod node;
 mod pods;
+mod protection;
 mod replica_set;
 
 use api::{Object, Resource, Tree};
@@ -60,6 +61,7 @@ pub async fn run(config: Config, stop: CancellationToken) {
     all.spawn(namespace::run(config.clone()));
     all.spawn(garbage::run(config.clone()));
     all.spawn(account::run(config.clone()));
+    all.spawn(protection::run(config.clone()));
     all.spawn(node::run(config.clone(), events.clone()));
     all.spawn(job::run(config.clone(), events));
     if config.sign.is_some() {

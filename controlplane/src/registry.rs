@@ -23,6 +23,7 @@ mod read;
 mod review;
 mod scale;
 mod served;
+mod services;
 mod shelf;
 mod token;
 mod user;
@@ -70,7 +71,8 @@ pub struct Config {
     /// Where pods and nodes reach the API: the endpoint of Service `default/kubernetes`.
     pub advertise: SocketAddr,
     /// Admission plugins that are off, by their upstream names: `ServiceAccount`, `DefaultTolerationSeconds`,
-    /// `Priority`, `NodeRestriction`, `TaintNodesByCondition`, `NamespaceLifecycle`, `LimitRanger`, `ResourceQuota`.
+    /// `Priority`, `NodeRestriction`, `TaintNodesByCondition`, `NamespaceLifecycle`, `LimitRanger`, `ResourceQuota`,
+    /// `StorageObjectInUseProtection`.
     pub disabled_admission: Vec<String>,
     /// `Node`, `RBAC`, `AlwaysAllow`, `AlwaysDeny`: the first that has an opinion decides.
     pub authorization_modes: Vec<String>,

@@ -16,7 +16,11 @@ impl Server {
     /// The answer, if the request is such a question.
     pub(super) async fn answer_token(&self, asked: &Asked, body: &Tree) -> Result<Option<Tree>, Rejected> {
         match (asked.kind.kind.as_str(), asked.info.subresource.as_deref()) {
-            ("TokenReview", None) => Ok(Some(self.review_token(body).await)),
+            ("TokenReview", None) => {
+                let mut answer = self.review_token(body).await;
+                edit::set(&mut answer, &["apiVersion"], asked.kind.api_version());
+                Ok(Some(answer))
+            }
             ("ServiceAccount", Some("token")) => self.issue_token(asked, body).await.map(Some),
             _ => Ok(None),
         }
@@ -34,7 +38,6 @@ impl Server {
         };
         let mut answer = body.clone();
         edit::set(&mut answer, &["kind"], "TokenReview");
-        edit::set(&mut answer, &["apiVersion"], "authentication.k8s.io/v1");
         edit::set(&mut answer, &["status"], status);
         answer
     }

@@ -339,7 +339,7 @@ fn deprecation(kind: &Kind) -> Option<&'static str> {
     match (kind.group(), kind.kind.as_str()) {
         ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
         ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
-        _ => None,
+        _ => api::kinds::deprecation(&kind.resource),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The objects that every cluster has from its first second: namespaces, roles, priority classes, the API's own
 //! Service. Made where they are missing, at every start; a change that somebody made to one is left alone.
 
-use super::{Call, Registry, User, admission};
+use super::{Call, Registry, User, services};
 use api::{Rejected, Tree};
 use serde_json::{Value, json};
 
@@ -140,7 +140,7 @@ impl Registry {
         let config = self.config();
         let at = config.advertise;
         let labels = json!({"component": "apiserver", "provider": "kubernetes"});
-        let ip = admission::nth(config.service_cidr.0, 1).to_string();
+        let ip = services::nth(config.service_cidr.0, 1).to_string();
         let port = json!({"name": "https", "protocol": "TCP", "port": 443, "targetPort": at.port()});
         let service = json!({
             "metadata": {"name": "kubernetes", "labels": labels},

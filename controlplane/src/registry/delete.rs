@@ -1,6 +1,6 @@
 //! delete: at once, or marked so that finalizers and nodes can do their part first.
 
-use super::{Call, Deleted, Page, Registry, keys};
+use super::{Call, Deleted, Page, Registry, convert, keys};
 use api::object::edit;
 use api::time::{self, SignedDuration};
 use api::{Object, Rejected, Tree};
@@ -22,6 +22,20 @@ enum Step {
 
 impl Registry {
     pub async fn delete(&self, call: Call<'_>, options: DeleteOptions) -> Result<Deleted, Rejected> {
+        let asked = call.kind;
+        let Some(stored) = api::convert::stored(asked) else { return self.delete_stored(call, options).await };
+        let mut options = options;
+        if asked.kind == "CronJob" {
+            // In its old version, its Jobs stay where nobody says otherwise.
+            options.propagation = options.propagation.or(Some(Propagation::Orphan));
+        }
+        Ok(match self.delete_stored(Call { kind: stored, ..call }, options).await? {
+            Deleted::Gone(object) => Deleted::Gone(convert::out(asked, &object)?),
+            Deleted::Stays(object) => Deleted::Stays(convert::out(asked, &object)?),
+        })
+    }
+
+    async fn delete_stored(&self, call: Call<'_>, options: DeleteOptions) -> Result<Deleted, Rejected> {
         let call = Call { subresource: None, dry_run: call.dry_run || options.dry_run, ..call };
         let resource = &call.kind.resource;
         for _ in 0..TRIES {

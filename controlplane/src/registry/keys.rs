@@ -6,7 +6,7 @@
 //! kube-apiserver keeps its objects, so that one can use the same store.
 
 use crate::store::kv::KeyRange;
-use api::Resource;
+use api::{Kind, Resource};
 use bytes::Bytes;
 use std::net::IpAddr;
 
@@ -65,15 +65,21 @@ pub(super) fn parse(key: &[u8]) -> Option<(&str, &str)> {
 
 /// The key that kube-apiserver would have for an object: some of its messages name it.
 #[must_use]
-pub(super) fn upstream(resource: &Resource, namespace: Option<&str>, name: &str) -> String {
-    let plural = match &*resource.plural {
-        "services" => "services/specs",
-        "endpoints" => "services/endpoints",
-        "ingresses" => "ingress",
-        "nodes" => "minions",
-        plural => plural,
+pub(super) fn upstream(kind: &Kind, namespace: Option<&str>, name: &str) -> String {
+    let group = kind.group();
+    let prefix = match (group, &*kind.resource.plural) {
+        ("", "services") => "services/specs".to_owned(),
+        ("", "endpoints") => "services/endpoints".to_owned(),
+        ("", "nodes") => "minions".to_owned(),
+        ("", "replicationcontrollers") => "controllers".to_owned(),
+        ("networking.k8s.io" | "extensions", "ingresses") => "ingress".to_owned(),
+        ("events.k8s.io", plural) => plural.to_owned(),
+        // What came with an API server of its own has its group in the key.
+        ("apiextensions.k8s.io" | "apiregistration.k8s.io", plural) => format!("{group}/{plural}"),
+        (_, plural) if kind.is_custom() => format!("{group}/{plural}"),
+        (_, plural) => plural.to_owned(),
     };
-    format!("{OBJECTS}{plural}/{}", place(namespace, name))
+    format!("/registry/{prefix}/{}", place(namespace, name))
 }
 
 /// The claim of a Service's address.

@@ -4,7 +4,7 @@ use super::Call;
 use api::kinds::Kind;
 use api::object::edit;
 use api::time::{self, Timestamp};
-use api::{Rejected, Tree};
+use api::{Rejected, Tree, strategy};
 use rand::Rng;
 use serde_json::json;
 
@@ -16,6 +16,9 @@ const GENERATED_MAX: usize = 63 - SUFFIX_CHARS;
 
 /// Fields of metadata that only the server sets.
 const OWN: &[&str] = &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
+
+/// Where a DaemonSet counts its templates.
+const TEMPLATE_GENERATION: &[&str] = &["metadata", "annotations", "deprecated.daemonset.template.generation"];
 
 /// Prepares a new object. True if its name was drawn.
 pub(super) fn create(call: &Call<'_>, kind: &Kind, tree: &mut Tree, now: Timestamp) -> Result<bool, Rejected> {
@@ -37,14 +40,16 @@ pub(super) fn create(call: &Call<'_>, kind: &Kind, tree: &mut Tree, now: Timesta
     edit::set(tree, &["metadata", "creationTimestamp"], time::seconds(now));
     edit::set(tree, &["kind"], kind.kind.as_str());
     edit::set(tree, &["apiVersion"], kind.api_version());
-    if has_generation(kind) {
+    if strategy::has_generation(kind) {
         edit::set(tree, &["metadata", "generation"], 1);
     } else {
         edit::remove(tree, &["metadata", "generation"]);
     }
-    first_status(kind, tree);
-    if kind.kind == "CertificateSigningRequest" {
-        requestor(call, tree);
+    first_status(kind, tree, now);
+    match (kind.group(), kind.kind.as_str()) {
+        ("certificates.k8s.io", "CertificateSigningRequest") => requestor(call, tree),
+        ("apps", "DaemonSet") => template_generation(tree, 1),
+        _ => {}
     }
     Ok(drawn)
 }
@@ -71,7 +76,7 @@ fn name(tree: &mut Tree) -> bool {
 }
 
 /// A client creates the wish; what is, is told later through `status`.
-fn first_status(kind: &Kind, tree: &mut Tree) {
+fn first_status(kind: &Kind, tree: &mut Tree, now: Timestamp) {
     match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => {
             edit::set(tree, &["status"], json!({"phase": "Pending", "qosClass": qos(tree)}));
@@ -79,6 +84,11 @@ fn first_status(kind: &Kind, tree: &mut Tree) {
         ("", "Namespace") => {
             edit::set(tree, &["status"], json!({"phase": "Active"}));
             edit::set(tree, &["spec", "finalizers"], json!(["kubernetes"]));
+        }
+        ("", "PersistentVolumeClaim") => edit::set(tree, &["status"], json!({"phase": "Pending"})),
+        ("", "PersistentVolume") => {
+            let status = json!({"phase": "Pending", "lastPhaseTransitionTime": time::seconds(now)});
+            edit::set(tree, &["status"], status);
         }
         ("", "Node") => {}
         _ if kind.subresource("status").is_some() => {
@@ -113,18 +123,23 @@ fn qos(pod: &Tree) -> &'static str {
     }
 }
 
-/// Prepares a change: whoever writes the object leaves its status alone, and the other way round.
-pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) -> Result<(), Rejected> {
+/// What a change must not touch: an object of the same name that is another one.
+pub(super) fn check_uid(call: &Call<'_>, old: &Tree, new: &Tree) -> Result<(), Rejected> {
     let uid = edit::text(new, &["metadata", "uid"]);
     let real = edit::text(old, &["metadata", "uid"]);
-    if !uid.is_empty() && uid != real {
-        let key = super::keys::upstream(&call.kind.resource, call.namespace, call.name);
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
-             UID in precondition: {uid}, UID in object meta: {real}"
-        );
-        return Err(Rejected::conflict(&call.kind.resource, call.name, why));
+    if uid.is_empty() || uid == real {
+        return Ok(());
     }
+    let key = super::keys::upstream(call.kind, call.namespace, call.name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {uid}, UID in object meta: {real}"
+    );
+    Err(Rejected::conflict(&call.kind.resource, call.name, why))
+}
+
+/// Prepares a change: whoever writes the object leaves its status alone, and the other way round.
+pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
     for key in OWN.iter().chain(&["name", "namespace", "generation"]) {
         keep(old, new, &["metadata", key]);
     }
@@ -138,12 +153,7 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) -
                 }
             }
         }
-        Some("finalize") => {
-            let finalizers = edit::at(new, &["spec", "finalizers"]).cloned();
-            let mut kept = old.clone();
-            edit::set(&mut kept, &["spec", "finalizers"], finalizers.unwrap_or_else(|| json!([])));
-            *new = kept;
-        }
+        Some("finalize") => keep(old, new, &["status"]),
         _ => {
             if kind.subresource("status").is_some() {
                 keep(old, new, &["status"]);
@@ -151,13 +161,23 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) -
             if kind.kind == "Namespace" {
                 keep(old, new, &["spec"]);
             }
-            if has_generation(kind) && edit::at(old, &["spec"]) != edit::at(new, &["spec"]) {
+            if kind.group() == "apps" && kind.kind == "DaemonSet" {
+                let number = edit::text(old, TEMPLATE_GENERATION).parse().unwrap_or(0);
+                let template = &["spec", "template"];
+                let is_new = edit::at(old, template) != edit::at(new, template);
+                template_generation(new, number + i64::from(is_new));
+            }
+            if strategy::is_new_generation(kind, old, new) {
                 let generation = edit::integer(old, &["metadata", "generation"]).unwrap_or(0);
                 edit::set(new, &["metadata", "generation"], generation + 1);
             }
         }
     }
-    Ok(())
+}
+
+/// Counts the templates of a DaemonSet in the annotation that upstream keeps for it.
+fn template_generation(tree: &mut Tree, number: i64) {
+    edit::set(tree, TEMPLATE_GENERATION, number.max(1).to_string());
 }
 
 fn keep(old: &Tree, new: &mut Tree, path: &[&str]) {
@@ -177,21 +197,6 @@ pub(super) fn is_finished(kind: &Kind, tree: &Tree) -> bool {
     let is_namespace = kind.group().is_empty() && kind.kind == "Namespace";
     let is_full = is_namespace && !edit::list(tree, &["spec", "finalizers"]).is_empty();
     is_deleted && !has_time && !is_held && !is_full
-}
-
-/// Kinds whose `metadata.generation` counts the changes of their spec.
-fn has_generation(kind: &Kind) -> bool {
-    match kind.group() {
-        "" => matches!(kind.kind.as_str(), "Pod" | "ReplicationController"),
-        "apps" => kind.kind != "ControllerRevision",
-        "batch"
-        | "policy"
-        | "scheduling.k8s.io"
-        | "networking.k8s.io"
-        | "apiextensions.k8s.io"
-        | "flowcontrol.apiserver.k8s.io" => true,
-        _ => kind.is_custom(),
-    }
 }
 
 #[cfg(test)]

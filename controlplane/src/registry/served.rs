@@ -1,4 +1,4 @@
-//! What is served: the built-in kinds, and those of the definitions that are established.
+//! What is served: the built-in kinds, those in versions of old, and those of the definitions that are established.
 //!
 //! The memory tells of each definition before anybody can read it, so whoever sees one established finds its kinds
 //! here. Readers hold a snapshot and no lock.
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// All kinds that are served at one time.
 #[derive(Debug, Default)]
 pub struct Served {
-    /// In discovery order: the built-in ones first.
+    /// In discovery order: the built-in ones first, then those in versions of old.
     pub kinds: Vec<Arc<Kind>>,
     custom: HashMap<Resource, Arc<Kind>>,
 }
@@ -38,7 +38,7 @@ pub(super) fn collection() -> String {
 impl Served {
     fn new(known: &BTreeMap<Arc<str>, Definition>) -> Served {
         let custom: Vec<Arc<Kind>> = known.values().flat_map(|definition| definition.kinds.iter().cloned()).collect();
-        let mut kinds = kinds::builtin().to_vec();
+        let mut kinds = kinds::served().to_vec();
         let mut groups: Vec<&str> = custom.iter().map(|kind| kind.group()).collect();
         groups.sort_unstable();
         groups.dedup();

@@ -1,3 +1,5 @@
+mod kinds;
+
 use super::*;
 use crate::store::memory;
 use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, SERVICES};

@@ -3,12 +3,14 @@
 //! Every write is one transaction that holds only if the object is still as it was read; a patch that loses the race
 //! is applied again to what won it.
 
-use super::{Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, prepare, scale};
+use super::{
+    Attributes, Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, prepare, scale, services,
+};
 use crate::store::kv::{Compare, KeyRange, Op, Txn};
 use api::kinds::Kind;
 use api::object::edit;
-use api::rejected::Reason;
-use api::{Object, Rejected, Tree, codec, managed_fields, patch, validate};
+use api::rejected::{Cause, Reason};
+use api::{Object, Rejected, Tree, codec, managed_fields, patch, strategy, validate};
 use bytes::Bytes;
 use client::Patch;
 use std::sync::Arc;
@@ -49,45 +51,84 @@ impl Registry {
         if let Some(subresource) = call.subresource {
             return self.create_below(&call, subresource, object).await;
         }
-        if let Some(review) = self.review(&call, &object)? {
+        if let Some(review) = self.reviewed(&call, &object)? {
             return Ok(Written { object: review, created: true, warnings: Vec::new() });
         }
         let mut tree = object;
-        let stored_kind = convert::into_stored(call.kind, &mut tree).unwrap_or(call.kind);
-        api::defaults::apply(stored_kind, &mut tree);
+        api::defaults::apply(call.kind, &mut tree);
+        if owners == Owners::Record {
+            // Before the server adds what is its own: that has no owner.
+            let version = call.kind.api_version();
+            tree = codec::canonical(tree, call.kind);
+            managed_fields::update(call.kind, None, &mut tree, writer(&call, &version), self.clock().now());
+        }
+        let stored_kind = stored_form(call.kind, &mut tree);
         for _ in 0..DRAW_TRIES {
             let mut tree = tree.clone();
             let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
             self.check_namespace(&call, &tree)?;
             self.restrict_create(&call, &tree)?;
-            if owners == Owners::Record {
-                let version = stored_kind.api_version();
-                tree = codec::canonical(tree, stored_kind);
-                managed_fields::update(stored_kind, None, &mut tree, writer(&call, &version), self.clock().now());
-            }
             let mut put = Put { tree, claims: Claims::default() };
-            admission::create(self, stored_kind, &mut put)?;
+            admission::create(self, stored_kind, &mut put.tree)?;
+            if services::is_service(stored_kind) {
+                services::prepare(None, &mut put.tree);
+            }
             let causes = validate::create(stored_kind, &put.tree);
+            let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
             if !causes.is_empty() {
-                let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
                 return Err(Rejected::invalid(stored_kind.group(), &stored_kind.kind, &name, causes));
             }
+            if services::is_service(stored_kind) {
+                services::allocate(self, None, &mut put)?;
+            }
+            let is_taken = || self.stored(&Call { name: &name, ..call }).is_some();
             if call.dry_run {
+                if !drawn && is_taken() {
+                    return Err(Rejected::already_exists(&call.kind.resource, &name));
+                }
                 let object = encoded::unstored(put.tree, stored_kind)?;
                 return Ok(Written { object: convert::out(call.kind, &object)?, created: true, warnings: Vec::new() });
             }
-            let name = edit::text(&put.tree, &["metadata", "name"]).to_owned();
             match self.put_new(&call, stored_kind, put, &name).await? {
                 Some(object) => {
                     let object = convert::out(call.kind, &object)?;
                     return Ok(Written { object, created: true, warnings: Vec::new() });
                 }
                 // Somebody has the name, or the address that was drawn: draw again, unless nothing was drawn.
-                None if drawn || self.stored(&Call { name: &name, ..call }).is_none() => {}
+                None if drawn || !is_taken() => {}
                 None => return Err(Rejected::already_exists(&call.kind.resource, &name)),
             }
         }
         Err(Rejected::new(Reason::ServerTimeout, "no free name or address was found; try again"))
+    }
+
+    /// The answer to an object that is a question, in the version that it was asked in.
+    fn reviewed(&self, call: &Call<'_>, object: &Tree) -> Result<Option<Arc<Object>>, Rejected> {
+        if !matches!(call.kind.group(), "authentication.k8s.io" | "authorization.k8s.io") {
+            return Ok(None);
+        }
+        let Some(stored) = api::convert::stored(call.kind) else { return self.review(call, object) };
+        let mut tree = object.clone();
+        api::convert::into_stored(call.kind, &mut tree);
+        let review = self.review(&Call { kind: stored, ..*call }, &tree)?;
+        review.map(|review| convert::out(call.kind, &review)).transpose()
+    }
+
+    /// Makes what a PUT or an apply found missing; whoever does that must be allowed to create it.
+    async fn create_missing(&self, call: &Call<'_>, object: Tree, owners: Owners) -> Result<Written, Rejected> {
+        let kind = call.kind;
+        let attributes = Attributes {
+            verb: "create",
+            group: kind.group(),
+            resource: &kind.resource.plural,
+            namespace: call.namespace.unwrap_or_default(),
+            name: call.name,
+            ..Attributes::default()
+        };
+        self.check(call.user, &attributes)?;
+        let mut object = object;
+        edit::set(&mut object, &["metadata", "name"], call.name);
+        self.create_owned(*call, object, owners).await
     }
 
     /// `None` if a key that must be free is not.
@@ -123,6 +164,17 @@ impl Registry {
         if !name.is_empty() && name != call.name {
             let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
             return Err(Rejected::bad_request(message));
+        }
+        if strategy::creates_on_update(call.kind) && call.subresource.is_none() {
+            if self.stored(&call).is_none() {
+                self.refresh().await?;
+            }
+            if self.stored(&call).is_none() {
+                match self.create_missing(&call, object.clone(), Owners::Record).await {
+                    Err(rejected) if rejected.is_already_exists() => {}
+                    done => return done,
+                }
+            }
         }
         self.change(&call, |_| Ok(object.clone()), Owners::Record).await
     }
@@ -162,9 +214,7 @@ impl Registry {
             self.refresh().await?;
         }
         if self.stored(call).is_none() && call.subresource.is_none() {
-            let mut new = merge(None)?;
-            edit::set(&mut new, &["metadata", "name"], call.name);
-            match self.create_owned(*call, new, Owners::Recorded).await {
+            match self.create_missing(call, merge(None)?, Owners::Recorded).await {
                 Err(rejected) if rejected.is_already_exists() => {}
                 done => return done,
             }
@@ -194,8 +244,13 @@ impl Registry {
             let old = convert::out(call.kind, &stored.object)?;
             let old_tree = old.tree();
             let new = new(&old_tree)?;
+            prepare::check_uid(call, &old_tree, &new)?;
             let wanted = edit::text(&new, &["metadata", "resourceVersion"]);
             let is_conditional = !wanted.is_empty() && wanted != "0";
+            if !is_conditional && !strategy::allows_unconditional_update(call.kind) {
+                let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+                return Err(Rejected::invalid(call.kind.group(), &resource.plural, call.name, vec![cause]));
+            }
             if is_conditional && wanted != edit::text(&old_tree, &["metadata", "resourceVersion"]) {
                 // The memory may lag behind what the client has seen.
                 self.refresh().await?;
@@ -220,24 +275,30 @@ impl Registry {
         mut new: Tree,
         owners: Owners,
     ) -> Result<Option<Written>, Rejected> {
-        let kind = convert::into_stored(call.kind, &mut new).unwrap_or(call.kind);
         let is_status = call.subresource.is_some();
-        let old_stored = if std::ptr::eq(kind, call.kind) { old_tree.clone() } else { old.tree() };
-        prepare::update(call, kind, &old_stored, &mut new)?;
-        self.restrict_update(call, &old_stored, &new)?;
-        api::defaults::apply(kind, &mut new);
+        api::defaults::apply(call.kind, &mut new);
         if owners == Owners::Record {
-            let version = kind.api_version();
-            new = codec::canonical(new, kind);
-            managed_fields::update(kind, Some(&old_stored), &mut new, writer(call, &version), self.clock().now());
+            let version = call.kind.api_version();
+            new = codec::canonical(new, call.kind);
+            let now = self.clock().now();
+            managed_fields::update(call.kind, Some(old_tree), &mut new, writer(call, &version), now);
+        }
+        let kind = stored_form(call.kind, &mut new);
+        let unconverted = if std::ptr::eq(kind, call.kind) { None } else { Some(old.tree()) };
+        let old_stored = unconverted.as_ref().unwrap_or(old_tree);
+        prepare::update(call, kind, old_stored, &mut new);
+        self.restrict_update(call, old_stored, &new)?;
+        let is_service = !is_status && services::is_service(kind);
+        if is_service {
+            services::prepare(Some(old_stored), &mut new);
         }
         let mut put = Put { tree: new, claims: Claims::default() };
-        if !is_status {
-            admission::update(self, kind, &old_stored, &mut put)?;
-        }
-        let causes = if is_status { Vec::new() } else { validate::update(kind, &put.tree, &old_stored) };
+        let causes = if is_status { Vec::new() } else { validate::update(kind, &put.tree, old_stored) };
         if !causes.is_empty() {
             return Err(Rejected::invalid(kind.group(), &kind.kind, call.name, causes));
+        }
+        if is_service {
+            services::allocate(self, Some(old_stored), &mut put)?;
         }
         if prepare::is_finished(kind, &put.tree) {
             return self.remove(call, old, &put.tree).await.map(|gone| gone.map(written));
@@ -282,7 +343,7 @@ impl Registry {
         let key = self.key(call);
         let compares = vec![Compare::unchanged(key.clone(), old.revision())];
         let mut success = vec![Op::delete(KeyRange::key(key))];
-        let claims = admission::claims_of(call.kind, last);
+        let claims = services::claims_of(call.kind, last);
         success.extend(claims.into_iter().map(|key| Op::delete(KeyRange::key(key))));
         let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
         let done = done.map_err(|error| failed(&error))?;
@@ -312,6 +373,13 @@ impl Registry {
     fn key(&self, call: &Call<'_>) -> Bytes {
         keys::object(&keys::collection(&call.kind.resource), &keys::place(call.namespace, call.name))
     }
+}
+
+/// Makes a defaulted tree of `kind` one of the kind that is stored, which it returns.
+fn stored_form<'a>(kind: &'a Arc<Kind>, tree: &mut Tree) -> &'a Arc<Kind> {
+    let Some(stored) = convert::into_stored(kind, tree) else { return kind };
+    api::defaults::apply(stored, tree);
+    stored
 }
 
 /// What is applied has to be what the URL names.
