@@ -202,6 +202,9 @@ fn media_types_that_are_not_spoken_are_415_and_406() {
     assert_eq!((code, reason.as_str()), (415, "UnsupportedMediaType"), "{message}");
     let (code, reason, message) = target.says("GET", MAPS, "Accept: text/html\r\n", "");
     assert_eq!((code, reason.as_str()), (406, "NotAcceptable"));
+    assert!(message.starts_with("406: Not Acceptable\n\nAvailable representations: application/json, "), "{message}");
+    let (code, reason, message) = target.says("GET", "/apis", "Accept: text/html\r\n", "");
+    assert_eq!((code, reason.as_str()), (406, "NotAcceptable"));
     assert!(message.contains("only the following media types are accepted: application/json"), "{message}");
     let head = format!("{ADMIN}Content-Type: text/plain\r\n");
     target.stays_flat("wrong media types", 415, |wire| wire.ask("POST", MAPS, &head, b"{}"));
