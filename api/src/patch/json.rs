@@ -1,7 +1,7 @@
 //! JSON patch (RFC 6902): a list of operations, of which all or none take effect.
 
 use crate::Tree;
-use crate::rejected::{Cause, Reason, Rejected};
+use crate::rejected::{Reason, Rejected};
 
 /// kube-apiserver's limit.
 pub const OPERATIONS_MAX: usize = 10_000;
@@ -9,151 +9,181 @@ pub const OPERATIONS_MAX: usize = 10_000;
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The patched tree.
+///
+/// Upstream's library (evanphx/json-patch v4.13, kept for its leniency) decides what applies: a list's index may count
+/// from the end, a member that is replaced need not be there, a missing `value` is null.
 pub fn apply(current: &Tree, patch: &Tree) -> Result<Tree, Rejected> {
-    let Some(operations) = patch.as_array() else {
-        return Err(Rejected::bad_request("error decoding patch: a JSON patch is a list of operations"));
+    let operations = decode(patch)?;
+    let mut tree = current.clone();
+    let mut copied = 0;
+    for operation in &operations {
+        // Upstream drops the reason, too: the message and empty details are all that a client gets to know.
+        one(&mut tree, operation, &mut copied).ok_or_else(unprocessable)?;
+    }
+    Ok(tree)
+}
+
+/// One operation. Names that are absent or null fail where they are needed.
+struct Operation<'p> {
+    op: &'p str,
+    path: Option<&'p str>,
+    from: Option<&'p str>,
+    value: &'p Tree,
+}
+
+fn decode(patch: &Tree) -> Result<Vec<Operation<'_>>, Rejected> {
+    let wrong = |found: &str, at: &str, wanted: &str| {
+        Rejected::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go {at} of type {wanted}"))
     };
+    let Some(all) = patch.as_array() else {
+        let found = super::go::kind(patch);
+        let message = format!("error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
+        return Err(Rejected::bad_request(message));
+    };
+    let mut operations = Vec::with_capacity(all.len());
+    for one in all {
+        let Some(members) = one.as_object() else {
+            let found = super::go::kind(one);
+            let message = format!("error decoding patch: json: cannot unmarshal {found} into Go value of type handlers.jsonPatchOp");
+            return Err(Rejected::bad_request(message));
+        };
+        let text = |key: &str| match members.get(key) {
+            None | Some(Tree::Null) => Ok(None),
+            Some(Tree::String(text)) => Ok(Some(text.as_str())),
+            Some(other) => Err(wrong(super::go::kind(other), &format!("struct field jsonPatchOp.{key}"), "string")),
+        };
+        let (op, path, from) = (text("op")?, text("path")?, text("from")?);
+        let value = members.get("value").unwrap_or(&Tree::Null);
+        operations.push(Operation { op: op.unwrap_or_default(), path, from, value });
+    }
     if operations.len() > OPERATIONS_MAX {
         let message =
             format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
         return Err(Rejected::new(Reason::RequestEntityTooLarge, message));
     }
-    let mut tree = current.clone();
-    let mut copied = 0;
-    for operation in operations {
-        one(&mut tree, operation, &mut copied).map_err(|why| unprocessable(&why))?;
-    }
-    Ok(tree)
+    Ok(operations)
 }
 
-/// Upstream's message says nothing; the cause tells what it was.
-fn unprocessable(why: &str) -> Rejected {
-    let message = "the server rejected our request due to an error in our request";
-    let mut rejected = Rejected::new(Reason::Invalid, message);
-    let cause = Cause { reason: "UnexpectedServerResponse".to_owned(), message: why.to_owned(), field: String::new() };
-    rejected.details.causes.push(cause);
-    rejected
+fn unprocessable() -> Rejected {
+    Rejected::new(Reason::Invalid, "the server rejected our request due to an error in our request")
 }
 
-fn one(tree: &mut Tree, operation: &Tree, copied: &mut usize) -> Result<(), String> {
-    let text = |key: &str| operation.get(key).and_then(Tree::as_str);
-    let name = text("op").unwrap_or_default();
-    let path = pointer(text("path").ok_or("operation is missing path field")?)?;
-    let value = || operation.get("value").cloned().ok_or_else(|| format!("{name} operation is missing value field"));
-    let from = || pointer(text("from").ok_or_else(|| format!("{name} operation is missing from field"))?);
-    match name {
-        "add" => add(tree, &path, value()?),
-        "remove" => remove(tree, &path).map(|_| ()),
-        "replace" => {
-            let value = value()?;
-            *find_mut(tree, &path).ok_or_else(|| missing("replace", &path))? = value;
-            Ok(())
-        }
+/// `None` if the operation does not apply.
+fn one(tree: &mut Tree, operation: &Operation<'_>, copied: &mut usize) -> Option<()> {
+    let path = operation.path;
+    match operation.op {
+        "add" => add(tree, path?, operation.value.clone()),
+        "remove" => remove(tree, path?).map(|_| ()),
+        "replace" => replace(tree, path?, operation.value.clone()),
         "move" => {
-            let from = from()?;
-            if path.len() > from.len() && path.starts_with(&from) {
-                return Err(format!("move operation cannot move {} into itself", shown(&from)));
-            }
-            let value = remove(tree, &from)?;
-            add(tree, &path, value)
+            let value = remove(tree, operation.from?)?;
+            add(tree, path?, value)
         }
         "copy" => {
-            let from = from()?;
-            let value = find(tree, &from).cloned().ok_or_else(|| missing("copy", &from))?;
+            let (holder, key) = find(tree, operation.from?)?;
+            let value = member(holder, &key)?.clone();
             *copied += value.to_string().len();
             if *copied > COPIED_BYTES_MAX {
-                return Err(format!("copy operations add more than {COPIED_BYTES_MAX} bytes"));
+                return None;
             }
-            add(tree, &path, value)
+            add(tree, path?, value)
         }
         "test" => {
-            let expect = operation.get("value").unwrap_or(&Tree::Null);
-            match find(tree, &path) {
-                Some(have) if same(have, expect) => Ok(()),
-                None if expect.is_null() => Ok(()),
-                _ => Err(format!("testing value {} failed: test failed", shown(&path))),
-            }
+            let path = path?;
+            let have = if path.is_empty() {
+                &*tree
+            } else {
+                let (holder, key) = find(tree, path)?;
+                member(holder, &key)?
+            };
+            same(have, operation.value).then_some(())
         }
-        other => Err(format!("unexpected kind: {other}")),
-    }
-}
-
-fn pointer(text: &str) -> Result<Vec<String>, String> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rest = text.strip_prefix('/').ok_or_else(|| format!("path {text:?} does not start with \"/\""))?;
-    Ok(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-}
-
-fn shown(path: &[String]) -> String {
-    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
-}
-
-fn missing(operation: &str, path: &[String]) -> String {
-    format!("{operation} operation does not apply: doc is missing path: {}: missing value", shown(path))
-}
-
-/// Only canonical numbers index a list.
-fn index(part: &str) -> Option<usize> {
-    let is_canonical = part == "0" || !part.starts_with(['0', '+']);
-    if is_canonical { part.parse().ok() } else { None }
-}
-
-fn step<'t>(tree: &'t Tree, part: &str) -> Option<&'t Tree> {
-    match tree {
-        Tree::Object(members) => members.get(part),
-        Tree::Array(all) => all.get(index(part)?),
         _ => None,
     }
 }
 
-fn step_mut<'t>(tree: &'t mut Tree, part: &str) -> Option<&'t mut Tree> {
-    match tree {
+/// The object or list that holds what a pointer names, and the last key. What stands before the first slash does not
+/// matter.
+fn find<'t>(tree: &'t Tree, pointer: &str) -> Option<(&'t Tree, String)> {
+    let (parents, key) = parts(pointer)?;
+    let holder = parents.iter().try_fold(tree, |tree, part| member(tree, part))?;
+    (holder.is_object() || holder.is_array()).then_some((holder, key))
+}
+
+fn find_mut<'t>(tree: &'t mut Tree, pointer: &str) -> Option<(&'t mut Tree, String)> {
+    let (parents, key) = parts(pointer)?;
+    let holder = parents.iter().try_fold(tree, |tree, part| match tree {
         Tree::Object(members) => members.get_mut(part),
-        Tree::Array(all) => all.get_mut(index(part)?),
+        Tree::Array(all) => {
+            let at = index(part, all.len(), all.len())?;
+            all.get_mut(at)
+        }
+        _ => None,
+    })?;
+    (holder.is_object() || holder.is_array()).then_some((holder, key))
+}
+
+fn parts(pointer: &str) -> Option<(Vec<String>, String)> {
+    let mut parts = pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"));
+    let mut all: Vec<String> = parts.by_ref().collect();
+    let key = all.pop()?;
+    Some((all, key))
+}
+
+/// A member that is not there is null; a list's element has to be there.
+fn member<'t>(holder: &'t Tree, key: &str) -> Option<&'t Tree> {
+    match holder {
+        Tree::Object(members) => Some(members.get(key).unwrap_or(&Tree::Null)),
+        Tree::Array(all) => all.get(index(key, all.len(), all.len())?),
         _ => None,
     }
 }
 
-fn find<'t>(tree: &'t Tree, path: &[String]) -> Option<&'t Tree> {
-    path.iter().try_fold(tree, |tree, part| step(tree, part))
+/// A place in a list; negative numbers count from `end`.
+fn index(key: &str, end: usize, max: usize) -> Option<usize> {
+    let at: i64 = key.parse().ok()?;
+    let at = if at < 0 { usize::try_from(i64::try_from(end).ok()? + at).ok()? } else { usize::try_from(at).ok()? };
+    (at <= max).then_some(at)
 }
 
-fn find_mut<'t>(tree: &'t mut Tree, path: &[String]) -> Option<&'t mut Tree> {
-    path.iter().try_fold(tree, |tree, part| step_mut(tree, part))
-}
-
-fn add(tree: &mut Tree, path: &[String], value: Tree) -> Result<(), String> {
-    let Some((last, parents)) = path.split_last() else {
-        *tree = value;
-        return Ok(());
-    };
-    match find_mut(tree, parents).ok_or_else(|| missing("add", path))? {
-        Tree::Object(members) => {
-            members.insert(last.clone(), value);
-        }
-        Tree::Array(all) => {
-            let at = if last == "-" { Some(all.len()) } else { index(last) };
-            let at = at.filter(|at| *at <= all.len());
-            let at = at.ok_or_else(|| format!("add operation does not apply: {}: invalid array index", shown(path)))?;
+fn add(tree: &mut Tree, pointer: &str, value: Tree) -> Option<()> {
+    match find_mut(tree, pointer)? {
+        (Tree::Object(members), key) => _ = members.insert(key, value),
+        (Tree::Array(all), key) if key == "-" => all.push(value),
+        (Tree::Array(all), key) => {
+            let at = index(&key, all.len() + 1, all.len())?;
             all.insert(at, value);
         }
-        _ => return Err(missing("add", path)),
+        _ => return None,
     }
-    Ok(())
+    Some(())
 }
 
-fn remove(tree: &mut Tree, path: &[String]) -> Result<Tree, String> {
-    let Some((last, parents)) = path.split_last() else {
-        return Ok(std::mem::take(tree));
-    };
-    let removed = match find_mut(tree, parents) {
-        Some(Tree::Object(members)) => members.shift_remove(last),
-        Some(Tree::Array(all)) => index(last).filter(|at| *at < all.len()).map(|at| all.remove(at)),
+fn replace(tree: &mut Tree, pointer: &str, value: Tree) -> Option<()> {
+    if pointer.is_empty() {
+        let is_document = value.is_object() || value.is_array();
+        return is_document.then(|| *tree = value);
+    }
+    match find_mut(tree, pointer)? {
+        (Tree::Object(members), key) => _ = members.insert(key, value),
+        (Tree::Array(all), key) => {
+            let at = index(&key, all.len(), all.len())?;
+            *all.get_mut(at)? = value;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn remove(tree: &mut Tree, pointer: &str) -> Option<Tree> {
+    match find_mut(tree, pointer)? {
+        (Tree::Object(members), key) => members.shift_remove(&key),
+        (Tree::Array(all), key) => {
+            let at = index(&key, all.len(), all.len()).filter(|at| *at < all.len())?;
+            Some(all.remove(at))
+        }
         _ => None,
-    };
-    removed.ok_or_else(|| missing("remove", path))
+    }
 }
 
 /// Numbers are equal by value, whatever their spelling.
@@ -197,25 +227,55 @@ mod tests {
     }
 
     #[test]
+    fn what_upstreams_library_lets_pass() {
+        let check = |current: Tree, patch: Tree, expect: Tree| {
+            assert_eq!(apply(&current, &patch).unwrap_or_else(|error| panic!("{patch}: {error:?}")), expect, "{patch}");
+        };
+        check(json!({}), json!([{"op": "replace", "path": "/x", "value": 1}]), json!({"x": 1}));
+        check(json!({}), json!([{"op": "copy", "from": "/x", "path": "/y"}]), json!({"y": null}));
+        check(json!({}), json!([{"op": "test", "path": "/x", "value": null}]), json!({}));
+        check(json!({}), json!([{"op": "add", "path": "/a"}]), json!({"a": null}));
+        check(json!({}), json!([{"op": "add", "path": "a/b", "value": 1}]), json!({"b": 1}));
+        check(json!({"l": [1]}), json!([{"op": "add", "path": "/l/-1", "value": 2}]), json!({"l": [1, 2]}));
+        check(json!({"l": [1, 2]}), json!([{"op": "remove", "path": "/l/-1"}]), json!({"l": [1]}));
+    }
+
+    #[test]
     fn what_does_not_apply_is_unprocessable() {
         let all = [
             json!([{"op": "remove", "path": "/x"}]),
-            json!([{"op": "replace", "path": "/x", "value": 1}]),
+            json!([{"op": "move", "from": "/x", "path": "/y"}]),
             json!([{"op": "test", "path": "/a", "value": 2}]),
             json!([{"op": "add", "path": "/x/y", "value": 1}]),
             json!([{"op": "add", "path": "/l/2", "value": 1}]),
-            json!([{"op": "add", "path": "/l/01", "value": 1}]),
+            json!([{"op": "add", "path": "/l/x", "value": 1}]),
+            json!([{"op": "replace", "path": "/l/1", "value": 1}]),
             json!([{"op": "move", "from": "/a", "path": "/a/b"}]),
             json!([{"op": "spin", "path": "/a"}]),
+            json!([{"path": "/a", "value": 1}]),
+            json!([{"op": "add", "value": 1}]),
+            json!([{"op": "add", "path": "", "value": {}}]),
             json!([{"op": "add", "path": "a", "value": 1}]),
-            json!([{"op": "add", "path": "/a"}]),
+            json!([{"op": "replace", "path": "", "value": 1}]),
         ];
         for patch in all {
             let rejected = apply(&json!({"a": 1, "l": [0]}), &patch).unwrap_err();
             assert_eq!((rejected.code, rejected.reason), (422, Reason::Invalid), "{patch}");
         }
-        assert_eq!(apply(&json!({}), &json!({})).unwrap_err().code, 400);
         let many: Tree = vec![json!({"op": "test", "path": ""}); OPERATIONS_MAX + 1].into();
         assert_eq!(apply(&json!({}), &many).unwrap_err().code, 413);
+    }
+
+    #[test]
+    fn what_is_no_patch_is_a_bad_request() {
+        let wrong = |found: &str| format!("error decoding patch: json: cannot unmarshal {found}");
+        for (patch, why) in [
+            (json!({"op": "add"}), wrong("object into Go value of type []handlers.jsonPatchOp")),
+            (json!([1]), wrong("number into Go value of type handlers.jsonPatchOp")),
+            (json!([{"op": 1}]), wrong("number into Go struct field jsonPatchOp.op of type string")),
+        ] {
+            let rejected = apply(&json!({}), &patch).unwrap_err();
+            assert_eq!((rejected.code, rejected.message), (400, why));
+        }
     }
 }

@@ -19,7 +19,7 @@ fn lists_merge_by_key_or_are_replaced() {
     let current = json!({"containers": [{"name": "a", "image": "1", "args": ["x"]}, {"name": "b"}], "tolerations": [{"key": "t"}]});
     let patch = json!({"containers": [{"name": "a", "image": "2", "args": ["y"]}, {"name": "c"}], "tolerations": [{"key": "u"}]});
     let expect = json!({
-        "containers": [{"name": "a", "image": "2", "args": ["y"]}, {"name": "b"}, {"name": "c"}],
+        "containers": [{"name": "a", "image": "2", "args": ["y"]}, {"name": "c"}, {"name": "b"}],
         "tolerations": [{"key": "u"}],
     });
     assert_eq!(pod(current, patch), expect);
@@ -60,7 +60,7 @@ fn directives_in_maps() {
 fn primitive_lists() {
     let current = json!({"metadata": {"finalizers": ["a", "b", "c"]}});
     let added = patched(current.clone(), json!({"metadata": {"finalizers": ["d", "a"]}}));
-    assert_eq!(added["metadata"]["finalizers"], json!(["a", "b", "c", "d"]));
+    assert_eq!(added["metadata"]["finalizers"], json!(["d", "a", "b", "c"]));
     let patch =
         json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"], "$setElementOrder/finalizers": ["c", "a"]}});
     assert_eq!(patched(current, patch)["metadata"]["finalizers"], json!(["c", "a"]));
@@ -78,17 +78,43 @@ fn nulls_and_directives_never_reach_the_object() {
 }
 
 #[test]
+fn a_directive_without_a_counterpart_does_nothing() {
+    let patch = json!({"metadata": {"labels": {"$patch": "replace", "a": "1"}}});
+    assert_eq!(patched(json!({"metadata": {}}), patch), json!({"metadata": {}}));
+    let patch = json!({"metadata": {"ownerReferences": [{"uid": "1", "$patch": "delete"}]}});
+    assert_eq!(patched(json!({"metadata": {}}), patch), json!({"metadata": {"ownerReferences": []}}));
+}
+
+#[test]
 fn bad_patches() {
     let schema = kinds::find_kind("", "v1", "Pod").unwrap().schema();
+    let lists = "list element types are not identical: [[map[name:a]] [1]]";
+    let order = "The order in patch list:\n[map[name:b] map[name:a]]\n doesn't match $setElementOrder list:\n\
+                 [map[name:a] map[name:b]]\n";
     let bad = [
-        json!({"spec": {"$patch": "spin"}}),
-        json!({"spec": {"containers": [{"image": "no name"}]}}),
-        json!({"spec": {"containers": [{"name": "a", "$patch": "spin"}]}}),
-        json!({"spec": {"$retainKeys": ["a"], "b": 1}}),
-        json!({"spec": {"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "b"}, {"name": "a"}]}}),
-        json!([]),
+        (json!({"$patch": "spin"}), "unknown patch type: spin in map: map[$patch:spin]"),
+        (json!({"$patch": "merge"}), "unknown patch type: merge in map: map[$patch:merge]"),
+        (json!({"containers": [{"image": "i"}]}), "map: map[image:i] does not contain declared merge key: name"),
+        (
+            json!({"containers": [{"name": "a", "$patch": "spin"}]}),
+            "unknown patch type: spin in map: map[$patch:spin name:a]",
+        ),
+        (
+            json!({"containers": [{"name": "a", "$patch": "merge"}]}),
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (json!({"containers": [1]}), lists),
+        (json!({"$retainKeys": ["a"], "b": 1}), "invalid patch format of retainKeys"),
+        (json!({"$setElementOrder/containers": 1}), "expected a []interface {}, but received a int64"),
+        (
+            json!({"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "b"}, {"name": "a"}]}),
+            order,
+        ),
     ];
-    for patch in bad {
-        assert_eq!(apply(schema, &json!({"spec": {}}), &patch).unwrap_err().code, 400, "{patch}");
+    for (patch, why) in bad {
+        let rejected = apply(schema, &json!({"spec": {"containers": [{"name": "a"}]}}), &json!({ "spec": patch })).unwrap_err();
+        assert_eq!((rejected.code, &*rejected.message), (400, why));
     }
+    let rejected = apply(schema, &json!({}), &json!([])).unwrap_err();
+    assert_eq!(rejected.message, "json: cannot unmarshal array into Go value of type map[string]interface {}");
 }
