@@ -5,7 +5,12 @@
 mod set;
 mod shape;
 mod walk;
+mod check;
+mod last_applied;
+mod reset;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 
@@ -56,27 +61,39 @@ struct Entry {
     set: Set,
 }
 
-/// Notes in `new` what a create (`live` is `None`) or any write but an apply changed. Both are canonical trees.
+/// Notes in `new` what a create (`live` is `None`) or any write but an apply changed. Both are canonical trees. `sent` is
+/// what the client wrote as `managedFields`: its own record, or `[]` and `[{}]`, which clear it.
 ///
 /// Upstream calls it after defaulting and before admission, allocation and status: what those add has no owner.
-pub fn update(kind: &Kind, live: Option<&Tree>, new: &mut Tree, writer: Writer<'_>, now: Timestamp) {
-    let mut entries = live.map(read).unwrap_or_default();
-    let sent = new.get("metadata").and_then(|meta| meta.get("managedFields")).and_then(Tree::as_array);
-    // A client clears the record with `[]` or `[{}]`.
-    let clears = live.is_some() && sent.is_some_and(|all| all.is_empty() || *all == [json!({})]);
-    if clears || live.is_some() && entries.is_empty() {
+pub fn update(
+    kind: &Kind,
+    live: Option<&Tree>,
+    new: &mut Tree,
+    sent: Option<&Tree>,
+    writer: Writer<'_>,
+    now: Timestamp,
+) {
+    let sent = sent.and_then(Tree::as_array).filter(|_| writer.subresource.is_empty());
+    let clears = sent.is_some_and(|all| all.is_empty() || *all == [json!({})]);
+    let mut entries: Vec<Entry> = match sent {
+        _ if clears => Vec::new(),
+        Some(all) => all.iter().filter_map(Entry::read).collect(),
+        None => Vec::new(),
+    };
+    if entries.is_empty() && !clears {
+        entries = live.map(read).unwrap_or_default();
+    }
+    // Without a record, nobody knows who owned what is there already.
+    if live.is_some() && entries.is_empty() {
         write(new, Vec::new());
         return;
-    }
-    if sent.is_some_and(|all| !all.is_empty()) {
-        entries = read(new);
     }
     record(kind, live, new, &mut entries, writer, now);
     write(new, entries);
 }
 
-/// Lays `config` over `live` for a manager: its former fields that `config` lacks go away, and fields of others that
-/// `config` changes are a conflict unless `force`. The result is not canonical yet.
+/// Lays `config`, as it was sent, over `live` for a manager: its former fields that `config` lacks go away, and fields of
+/// others that `config` changes are a conflict unless `force`. The result is not canonical yet.
 pub fn apply(
     kind: &Kind,
     live: Option<&Tree>,
@@ -85,18 +102,39 @@ pub fn apply(
     force: bool,
     now: Timestamp,
 ) -> Result<Tree, Rejected> {
-    check(config, writer)?;
+    check::form(kind, config, writer)?;
+    check::types(kind, config)?;
+    let mut new = match merge(kind, live, config, writer, force, now) {
+        Err(clashes) if last_applied::explains(kind, live, &clashes, writer) => {
+            merge(kind, live, config, writer, true, now).map_err(|clashes| conflict(&clashes))?
+        }
+        merged => merged.map_err(|clashes| conflict(&clashes))?,
+    };
+    last_applied::refresh(&mut new, config, writer);
+    Ok(new)
+}
+
+/// The fields of an entry that somebody else would change.
+type Clash = (Entry, Vec<String>);
+
+fn merge(
+    kind: &Kind,
+    live: Option<&Tree>,
+    config: &Tree,
+    writer: Writer<'_>,
+    force: bool,
+    now: Timestamp,
+) -> Result<Tree, Vec<Clash>> {
     let shape = Shape::root(kind);
     let empty = nothing(kind);
     let mut entries = live.map(read).unwrap_or_default();
     if let (Some(live), true) = (live, entries.is_empty()) {
-        let first = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..writer };
-        record(kind, None, live, &mut entries, first, now);
+        record(kind, None, live, &mut entries, Writer { manager: BEFORE_FIRST_APPLY, ..writer }, now);
     }
     let live = live.unwrap_or(&empty);
     let last = take_apply(&mut entries, writer);
     let set = owned(kind, walk::stated(shape, config), writer.subresource);
-    let merged = walk::merge(shape, live, &within(kind, config, writer.subresource));
+    let merged = walk::merge(shape, live, &reset::without(kind, config, writer.subresource));
 
     let mut all = set.clone();
     for entry in &entries {
@@ -104,50 +142,29 @@ pub fn apply(
     }
     let before = last.as_ref().map(|entry| entry.set.clone()).unwrap_or_default();
     let mut new = walk::prune(shape, &merged, &before, &all).unwrap_or_else(|| json!({}));
-    let changed = walk::difference(shape, Some(live), Some(&new));
+    let changed = in_reach(kind, walk::difference(shape, Some(live), Some(&new)), writer.subresource);
     yield_to(&mut entries, &changed, force)?;
 
     let time = last.filter(|last| last.set == set).map_or_else(|| time::seconds(now), |last| last.time);
     if !set.is_empty() {
-        entries.push(Entry {
-            manager: writer.manager.to_owned(),
-            is_apply: true,
-            api_version: writer.api_version.to_owned(),
-            subresource: writer.subresource.to_owned(),
-            time,
-            set,
-        });
+        entries.push(Entry { is_apply: true, ..Entry::of(writer, time, set) });
     }
     write(&mut new, entries);
     Ok(new)
 }
 
-/// What an apply body may not say.
-fn check(config: &Tree, writer: Writer<'_>) -> Result<(), Rejected> {
-    let has_managed =
-        config.get("metadata").and_then(|meta| meta.get("managedFields")).is_some_and(|all| !all.is_null());
-    if has_managed {
-        return Err(Rejected::bad_request("metadata.managedFields must be nil"));
-    }
-    let version = config.get("apiVersion").and_then(Tree::as_str).unwrap_or_default();
-    if version != writer.api_version {
-        let why = "Incorrect version specified in apply patch. Specified patch version";
-        return Err(Rejected::bad_request(format!("{why}: {version}, expected: {}", writer.api_version)));
-    }
-    Ok(())
-}
-
 /// Takes the changed fields from their other owners, or refuses.
-fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -> Result<(), Rejected> {
+fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -> Result<(), Vec<Clash>> {
     let mut touched = changed.modified.clone();
     touched.join(&changed.added);
-    let clashes: Vec<(&Entry, Vec<String>)> = entries
+    let clashes: Vec<Clash> = entries
         .iter()
         .map(|entry| (entry, entry.set.common(&touched).paths()))
         .filter(|(_, paths)| !paths.is_empty())
+        .map(|(entry, paths)| (entry.clone(), paths))
         .collect();
     if !force && !clashes.is_empty() {
-        return Err(conflict(&clashes));
+        return Err(clashes);
     }
     for entry in entries.iter_mut() {
         entry.set = entry.set.minus(&touched).minus(&changed.removed);
@@ -156,7 +173,7 @@ fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -
     Ok(())
 }
 
-fn conflict(clashes: &[(&Entry, Vec<String>)]) -> Rejected {
+fn conflict(clashes: &[Clash]) -> Rejected {
     let mut causes = Vec::new();
     let mut told: Vec<(String, &Vec<String>)> = clashes.iter().map(|(entry, paths)| (entry.told(), paths)).collect();
     told.sort();
@@ -184,6 +201,7 @@ fn conflict(clashes: &[(&Entry, Vec<String>)]) -> Rejected {
 fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>, writer: Writer<'_>, now: Timestamp) {
     let empty = nothing(kind);
     let changed = walk::difference(Shape::root(kind), Some(live.unwrap_or(&empty)), Some(new));
+    let changed = in_reach(kind, changed, writer.subresource);
     let mut touched = changed.modified;
     touched.join(&changed.added);
     let mut touched_by_writer = owned(kind, touched.clone(), writer.subresource);
@@ -193,26 +211,22 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
             && entry.api_version == writer.api_version
             && entry.subresource == writer.subresource
     };
-    let mut own = entries.iter().position(is_own).map(|at| entries.remove(at));
+    let own = entries.iter().position(is_own).map(|at| entries.remove(at));
     for entry in entries.iter_mut() {
         entry.set = entry.set.minus(&touched).minus(&changed.removed);
     }
     entries.retain(|entry| !entry.set.is_empty());
-    if let Some(own) = &own {
+    let mut time = time::seconds(now);
+    if let Some(own) = own {
+        if touched_by_writer.is_empty() {
+            time = own.time;
+        }
         touched_by_writer.join(&own.set.minus(&changed.removed));
     }
     if touched_by_writer.is_empty() {
         return;
     }
-    let time = own.take().filter(|own| own.set == touched_by_writer).map_or_else(|| time::seconds(now), |own| own.time);
-    entries.push(Entry {
-        manager: writer.manager.to_owned(),
-        is_apply: false,
-        api_version: writer.api_version.to_owned(),
-        subresource: writer.subresource.to_owned(),
-        time,
-        set: touched_by_writer,
-    });
+    entries.push(Entry::of(writer, time, touched_by_writer));
     cap(entries);
 }
 
@@ -241,13 +255,23 @@ fn nothing(kind: &Kind) -> Tree {
     crate::codec::canonical(json!({}), kind)
 }
 
+/// What changed, without what the server puts back: nobody loses that to a writer who left it out.
+fn in_reach(kind: &Kind, mut changed: walk::Difference, subresource: &str) -> walk::Difference {
+    for path in reset::fields(kind, subresource) {
+        for set in [&mut changed.added, &mut changed.modified, &mut changed.removed] {
+            set.forget(path);
+        }
+    }
+    changed
+}
+
 /// The part of a set that a writer to this subresource can own.
 fn owned(kind: &Kind, mut set: Set, subresource: &str) -> Set {
     for path in UNOWNED {
         set.forget(path);
     }
-    if let Some(part) = out_of_reach(kind, subresource) {
-        set.forget(&[part]);
+    for path in reset::fields(kind, subresource) {
+        set.forget(path);
     }
     let metadata = set::Step::Field("metadata".to_owned());
     if let Some(metadata) = set.below.get_mut(&metadata) {
@@ -256,23 +280,6 @@ fn owned(kind: &Kind, mut set: Set, subresource: &str) -> Set {
     set.below.retain(|_, below| !below.is_empty());
     set.owned = false;
     set
-}
-
-/// The configuration without what this subresource cannot write.
-fn within(kind: &Kind, config: &Tree, subresource: &str) -> Tree {
-    let mut config = config.clone();
-    if let (Some(part), Some(map)) = (out_of_reach(kind, subresource), config.as_object_mut()) {
-        map.shift_remove(part);
-    }
-    config
-}
-
-fn out_of_reach(kind: &Kind, subresource: &str) -> Option<&'static str> {
-    match subresource {
-        "status" => Some("spec"),
-        "" if kind.subresources.iter().any(|sub| sub.name == "status") => Some("status"),
-        _ => None,
-    }
 }
 
 fn take_apply(entries: &mut Vec<Entry>, writer: Writer<'_>) -> Option<Entry> {
@@ -299,6 +306,19 @@ fn write(object: &mut Tree, mut entries: Vec<Entry>) {
 // === impl Entry ===
 
 impl Entry {
+    /// An Update entry; nobody is called nothing.
+    fn of(writer: Writer<'_>, time: String, set: Set) -> Entry {
+        let manager = if writer.manager.is_empty() { "unknown" } else { writer.manager };
+        Entry {
+            manager: manager.to_owned(),
+            is_apply: false,
+            api_version: writer.api_version.to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time,
+            set,
+        }
+    }
+
     fn read(tree: &Tree) -> Option<Entry> {
         let text = |key: &str| tree.get(key).and_then(Tree::as_str).unwrap_or_default().to_owned();
         Some(Entry {

@@ -1,7 +1,7 @@
 //! What an object must look like before it is stored, kind by kind, in upstream's words.
 //!
-//! Runs after decoding and defaulting, on the main resource: `/status`, `/scale` and bindings have rules of their own
-//! in the registry. Knows one object (and its predecessor), never the cluster's state. Custom resources: metadata alone.
+//! Runs after decoding and defaulting, on the main resource and on `/status`: `/scale` and bindings have rules of their
+//! own in the registry. Knows one object (and its predecessor), never the cluster's state. Custom resources: metadata alone.
 
 mod cluster;
 mod config;
@@ -9,6 +9,7 @@ mod container;
 mod meta;
 mod pod;
 mod service;
+mod status;
 mod update;
 mod values;
 mod volume;
@@ -53,6 +54,16 @@ pub fn update(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
         content(kind, new, &mut found);
     }
     update::check(kind, new, old, &mut found);
+    found.causes
+}
+
+/// What is wrong with an object whose status was written; empty if nothing is.
+#[must_use]
+pub fn status(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
+    let mut found = Findings::default();
+    meta::create(kind, new, &mut found);
+    meta::update(new, old, &mut found);
+    status::check(kind, new, old, &mut found);
     found.causes
 }
 

@@ -8,6 +8,7 @@ mod admission;
 mod bootstrap;
 mod convert;
 mod delete;
+mod eviction;
 mod encoded;
 mod fields;
 mod filter;
@@ -29,6 +30,7 @@ mod token;
 mod user;
 mod watch;
 mod write;
+mod patch;
 
 pub use local::Local;
 pub use served::Served;
@@ -218,9 +220,12 @@ impl Registry {
     async fn view(&self, call: &Call<'_>) -> Result<Option<Arc<Object>>, Rejected> {
         match call.subresource {
             Some("scale") => {
-                let stored = self.stored(call).ok_or_else(|| Rejected::not_found(&call.kind.resource, call.name))?;
-                let scale = Object::from_tree(&scale::of(&stored.object.tree())).map_err(Rejected::internal)?;
-                Ok(Some(Arc::new(scale)))
+                let stored = self.stored(call).ok_or_else(|| {
+                    let resource = &call.kind.resource;
+                    let below = format!("{}/scale", resource.plural);
+                    Rejected::not_found(&Resource { plural: below.into(), ..resource.clone() }, call.name)
+                })?;
+                scale::object(&stored.object).map(Some)
             }
             _ => Ok(None),
         }

@@ -37,7 +37,7 @@ impl<'s> Shape<'s> {
         }
     }
 
-    fn of(field: &'static Field) -> Shape<'s> {
+    pub(super) fn of(field: &'static Field) -> Shape<'s> {
         let merges = field.patch_strategy.is_some_and(|strategy| strategy.merge);
         match (field.container, field.list_type) {
             (Container::List, Some(ListType::Set)) => Shape::Set,
@@ -51,7 +51,7 @@ impl<'s> Shape<'s> {
         }
     }
 
-    fn element(field: &'static Field) -> Shape<'s> {
+    pub(super) fn element(field: &'static Field) -> Shape<'s> {
         // A RawExtension is one value to upstream's schema, whatever it holds.
         match field.value {
             Value::Object(schema) if !schema.is_bare() => Shape::Struct(Some(schema)),
@@ -130,11 +130,10 @@ fn custom_key(schema: &Schema, element: &Tree) -> Step {
 }
 
 /// The keys of an element, absent ones at their defaults.
-fn key(field: &'static Field, element: &Tree) -> Step {
-    let merge_key = field.patch_merge_key.as_slice();
-    let names = if field.list_map_keys.is_empty() { merge_key } else { field.list_map_keys };
+pub(super) fn key(field: &'static Field, element: &Tree) -> Step {
+    let names = keys(field);
     let default = |name: &str| match field.value {
-        Value::Object(schema) => serde_json::from_str(schema.field(name)?.default?).ok(),
+        Value::Object(schema) => default_of(schema.field(name)?),
         _ => None,
     };
     let value = |name: &&'static str| {
@@ -144,4 +143,23 @@ fn key(field: &'static Field, element: &Tree) -> Step {
     };
     let keys: BTreeMap<&str, Tree> = names.iter().filter_map(value).collect();
     Step::Key(serde_json::to_string(&keys).unwrap_or_default())
+}
+
+/// What OpenAPI says a member is where it is left out: its default, or zero if Go has no other word for that.
+fn default_of(field: &Field) -> Option<Tree> {
+    match field.default {
+        Some(text) => serde_json::from_str(text).ok(),
+        None if field.pointer || field.omitempty => None,
+        None => match field.value {
+            Value::String => Some("".into()),
+            Value::Int32 | Value::Int64 => Some(0.into()),
+            Value::Bool => Some(false.into()),
+            _ => None,
+        },
+    }
+}
+
+/// The members that tell the elements of a list apart.
+pub(super) fn keys(field: &'static Field) -> &'static [&'static str] {
+    if field.list_map_keys.is_empty() { field.patch_merge_key.as_slice() } else { field.list_map_keys }
 }

@@ -87,7 +87,11 @@ pub(super) fn prune(shape: Shape<'_>, value: &Tree, last: &Set, owned: &Set) -> 
         let nobody = Set::default();
         match owned.below.get(step) {
             None if before.owned => None,
-            now => prune(shape.below(step), child, before, now.unwrap_or(&nobody)),
+            now => {
+                let kept = prune(shape.below(step), child, before, now.unwrap_or(&nobody));
+                // An empty map or list that somebody states stays, whatever was in it.
+                kept.or_else(|| now.is_some_and(|now| now.owned).then(|| emptied(child)))
+            }
         }
     };
     match shape.parts(value) {
@@ -107,6 +111,10 @@ pub(super) fn prune(shape: Shape<'_>, value: &Tree, last: &Set, owned: &Set) -> 
             (was_empty || !out.is_empty()).then_some(Tree::Array(out))
         }
     }
+}
+
+fn emptied(container: &Tree) -> Tree {
+    if container.is_array() { Tree::Array(Vec::new()) } else { Tree::Object(serde_json::Map::new()) }
 }
 
 /// Elements of both, in the order of `over`, with those of `have` alone where they stood.

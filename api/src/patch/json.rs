@@ -33,18 +33,24 @@ struct Operation<'p> {
 
 fn decode(patch: &Tree) -> Result<Vec<Operation<'_>>, Rejected> {
     let wrong = |found: &str, at: &str, wanted: &str| {
-        Rejected::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go {at} of type {wanted}"))
+        Rejected::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go {at} of type {wanted}"
+        ))
     };
     let Some(all) = patch.as_array() else {
         let found = super::go::kind(patch);
-        let message = format!("error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
+        let message = format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+        );
         return Err(Rejected::bad_request(message));
     };
     let mut operations = Vec::with_capacity(all.len());
     for one in all {
         let Some(members) = one.as_object() else {
             let found = super::go::kind(one);
-            let message = format!("error decoding patch: json: cannot unmarshal {found} into Go value of type handlers.jsonPatchOp");
+            let message = format!(
+                "error decoding patch: json: cannot unmarshal {found} into Go value of type handlers.jsonPatchOp"
+            );
             return Err(Rejected::bad_request(message));
         };
         let text = |key: &str| match members.get(key) {

@@ -112,19 +112,24 @@ impl Registry {
 }
 
 /// The caller's preconditions.
-fn check(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<(), Rejected> {
-    let resource = &call.kind.resource;
+pub(super) fn check(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<(), Rejected> {
+    // Upstream has the kind at hand here, where it means the resource.
+    let resource = api::Resource { plural: call.kind.kind.clone().into(), ..call.kind.resource.clone() };
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
-        let real = object.uid();
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {real}");
-        return Err(Rejected::conflict(resource, call.name, why));
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+             deleted and then recreated",
+            object.uid()
+        );
+        return Err(Rejected::conflict(&resource, call.name, why));
     }
     if let Some(revision) = options.revision.filter(|revision| *revision != object.revision()) {
-        let real = object.revision();
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {real}"
+            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). The \
+             object might have been modified",
+            object.revision()
         );
-        return Err(Rejected::conflict(resource, call.name, why));
+        return Err(Rejected::conflict(&resource, call.name, why));
     }
     Ok(())
 }

@@ -138,9 +138,12 @@ pub(super) fn check_uid(call: &Call<'_>, old: &Tree, new: &Tree) -> Result<(), R
     Err(Rejected::conflict(&call.kind.resource, call.name, why))
 }
 
-/// Prepares a change: whoever writes the object leaves its status alone, and the other way round.
+/// Prepares a change: whoever writes the object leaves its status alone, and the other way round. Both are canonical.
 pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
-    for key in OWN.iter().chain(&["name", "namespace", "generation"]) {
+    // Another uid is for the validation to refuse, as everything that never changes.
+    let is_given = !edit::text(new, &["metadata", "uid"]).is_empty();
+    let kept = OWN.iter().chain(&["name", "namespace", "generation"]);
+    for key in kept.filter(|key| **key != "uid" || !is_given) {
         keep(old, new, &["metadata", key]);
     }
     edit::set(new, &["kind"], kind.kind.as_str());
@@ -152,9 +155,15 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
                     keep(old, new, &[key]);
                 }
             }
+            keep_metadata(kind, old, new);
         }
         Some("finalize") => keep(old, new, &["status"]),
-        _ => {
+        below => {
+            match below {
+                Some("ephemeralcontainers") => *new = with_guests(old, new),
+                Some("resize") => *new = resized(old, new),
+                _ => {}
+            }
             if kind.subresource("status").is_some() {
                 keep(old, new, &["status"]);
             }
@@ -172,6 +181,47 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
                 edit::set(new, &["metadata", "generation"], generation + 1);
             }
         }
+    }
+}
+
+/// The pod as it was, with the ephemeral containers that are asked for.
+fn with_guests(old: &Tree, new: &Tree) -> Tree {
+    let mut pod = old.clone();
+    keep(new, &mut pod, &["spec", "ephemeralContainers"]);
+    keep(new, &mut pod, &["metadata", "managedFields"]);
+    pod
+}
+
+/// The pod as it was, with the resources that are asked for.
+fn resized(old: &Tree, new: &Tree) -> Tree {
+    let mut pod = old.clone();
+    for list in ["containers", "initContainers"] {
+        let wanted = edit::list(new, &["spec", list]);
+        for (container, wanted) in edit::list_mut(&mut pod, &["spec", list]).iter_mut().zip(wanted) {
+            if container.get("name") == wanted.get("name") {
+                keep(wanted, container, &["resources"]);
+                keep(wanted, container, &["resizePolicy"]);
+            }
+        }
+    }
+    keep(new, &mut pod, &["metadata", "managedFields"]);
+    pod
+}
+
+/// What a write of the status leaves alone in the metadata.
+fn keep_metadata(kind: &Kind, old: &Tree, new: &mut Tree) {
+    match (kind.group(), kind.kind.as_str()) {
+        ("apps", "Deployment") => keep(old, new, &["metadata", "labels"]),
+        ("", "Pod") => keep(old, new, &["metadata", "ownerReferences"]),
+        _ if kind.is_custom() => {
+            let managed = edit::at(new, &["metadata", "managedFields"]).cloned();
+            keep(old, new, &["metadata"]);
+            match managed {
+                Some(managed) => edit::set(new, &["metadata", "managedFields"], managed),
+                None => _ = edit::remove(new, &["metadata", "managedFields"]),
+            }
+        }
+        _ => {}
     }
 }
 

@@ -1,8 +1,31 @@
 //! The `scale` subresource: `autoscaling/v1.Scale` made of a workload, and its number of replicas put back.
 
+use super::Call;
 use api::object::edit;
-use api::{Rejected, Tree};
+use api::{Object, Rejected, Tree};
 use serde_json::json;
+use std::sync::Arc;
+
+/// The Scale of a workload, as an object.
+pub(super) fn object(workload: &Object) -> Result<Arc<Object>, Rejected> {
+    Object::from_tree(&of(&workload.tree())).map(Arc::new).map_err(Rejected::internal)
+}
+
+/// What an applied Scale says about the workload: its fields have their owners there.
+pub(super) fn into_applied(call: &Call<'_>, scale: &Tree) -> Result<Tree, Rejected> {
+    let (version, kind) = (edit::text(scale, &["apiVersion"]), edit::text(scale, &["kind"]));
+    if (version, kind) != ("autoscaling/v1", "Scale") {
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Rejected::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
+    }
+    let mut applied = json!({"kind": call.kind.kind, "apiVersion": call.kind.api_version()});
+    for path in [&["metadata"][..], &["spec", "replicas"]] {
+        if let Some(value) = edit::at(scale, path) {
+            edit::set(&mut applied, path, value.clone());
+        }
+    }
+    Ok(applied)
+}
 
 /// The Scale of a workload.
 pub(super) fn of(workload: &Tree) -> Tree {

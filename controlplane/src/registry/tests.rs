@@ -137,7 +137,7 @@ async fn lists_go_page_by_page_at_one_state() {
 async fn a_bound_pod_waits_for_its_node_and_finalizers_hold() {
     let local = local().await;
     create(&local, &PODS, pod("a")).await;
-    let binding = json!({"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "n"}});
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});
     let target = at(&PODS, "a");
     local.create(target.subresource("binding"), binding.clone(), WriteOptions::default()).await.expect("bound");
     let twice = local.create(target.subresource("binding"), binding, WriteOptions::default()).await.expect_err("twice");
@@ -203,7 +203,7 @@ async fn users_may_do_what_their_roles_say_and_nodes_what_is_their_own() {
     create(&admin, &bindings, binding).await;
     assert!(alice.get(at(&PODS, "a")).await.expect_err("allowed, but none is there").is_not_found());
     create(&admin, &PODS, pod("a")).await;
-    let binding = json!({"target": {"kind": "Node", "name": "n1"}});
+    let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}});
     admin.create(at(&PODS, "a").subresource("binding"), binding, WriteOptions::default()).await.expect("bound");
     let (own, other) = (Local::new(registry.clone(), User::node("n1")), Local::new(registry, User::node("n2")));
     assert!(own.get(at(&PODS, "a")).await.is_ok());

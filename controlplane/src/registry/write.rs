@@ -1,20 +1,20 @@
-//! create, update and patch: from a tree that a client sent to bytes in the store.
+//! create and update: from a tree that a client sent to bytes in the store.
 //!
 //! Every write is one transaction that holds only if the object is still as it was read; a patch that loses the race
 //! is applied again to what won it.
 
 use super::{
-    Attributes, Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, prepare, scale, services,
+    Attributes, Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, prepare, services,
 };
 use crate::store::kv::{Compare, KeyRange, Op, Txn};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::{Cause, Reason};
-use api::{Object, Rejected, Tree, codec, managed_fields, patch, strategy, validate};
+use api::{Object, Rejected, Tree, codec, managed_fields, strategy, validate};
 use bytes::Bytes;
-use client::Patch;
 use std::sync::Arc;
 
+const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
 /// How often a patch is tried on an object that others change meanwhile.
 const TRIES: usize = 16;
 /// How often another free name, address or port is drawn.
@@ -47,20 +47,25 @@ impl Registry {
         self.create_owned(call, object, Owners::Record).await
     }
 
-    async fn create_owned(&self, call: Call<'_>, object: Tree, owners: Owners) -> Result<Written, Rejected> {
+    pub(super) async fn create_owned(&self, call: Call<'_>, object: Tree, owners: Owners) -> Result<Written, Rejected> {
         if let Some(subresource) = call.subresource {
             return self.create_below(&call, subresource, object).await;
+        }
+        if super::pods::is_binding(call.kind) {
+            return self.create_binding(&call, &object).await;
         }
         if let Some(review) = self.reviewed(&call, &object)? {
             return Ok(Written { object: review, created: true, warnings: Vec::new() });
         }
         let mut tree = object;
+        let sent = sent_owners(&mut tree, owners);
         api::defaults::apply(call.kind, &mut tree);
         if owners == Owners::Record {
             // Before the server adds what is its own: that has no owner.
             let version = call.kind.api_version();
             tree = codec::canonical(tree, call.kind);
-            managed_fields::update(call.kind, None, &mut tree, writer(&call, &version), self.clock().now());
+            let writer = writer(&call, &version);
+            managed_fields::update(call.kind, None, &mut tree, sent.as_ref(), writer, self.clock().now());
         }
         let stored_kind = stored_form(call.kind, &mut tree);
         for _ in 0..DRAW_TRIES {
@@ -115,7 +120,12 @@ impl Registry {
     }
 
     /// Makes what a PUT or an apply found missing; whoever does that must be allowed to create it.
-    async fn create_missing(&self, call: &Call<'_>, object: Tree, owners: Owners) -> Result<Written, Rejected> {
+    pub(super) async fn create_missing(
+        &self,
+        call: &Call<'_>,
+        object: Tree,
+        owners: Owners,
+    ) -> Result<Written, Rejected> {
         let kind = call.kind;
         let attributes = Attributes {
             verb: "create",
@@ -157,71 +167,27 @@ impl Registry {
     }
 
     pub async fn update(&self, call: Call<'_>, object: Tree) -> Result<Written, Rejected> {
+        super::patch::check_name(&call, &object)?;
         if call.subresource == Some("scale") {
             return self.update_scale(&call, |_| Ok(object.clone())).await;
         }
-        let name = edit::text(&object, &["metadata", "name"]);
-        if !name.is_empty() && name != call.name {
-            let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
-            return Err(Rejected::bad_request(message));
-        }
-        if strategy::creates_on_update(call.kind) && call.subresource.is_none() {
-            if self.stored(&call).is_none() {
-                self.refresh().await?;
-            }
-            if self.stored(&call).is_none() {
-                match self.create_missing(&call, object.clone(), Owners::Record).await {
-                    Err(rejected) if rejected.is_already_exists() => {}
-                    done => return done,
-                }
-            }
-        }
-        self.change(&call, |_| Ok(object.clone()), Owners::Record).await
-    }
-
-    pub async fn patch(&self, call: Call<'_>, patch: Patch) -> Result<Written, Rejected> {
-        if let Patch::Apply { body, force } = &patch {
-            return self.apply(&call, body, *force).await;
-        }
-        let patched = |old: &Tree, kind: &Kind| -> Result<Tree, Rejected> {
-            let new = match &patch {
-                Patch::Json(patch) => patch::json::apply(old, patch)?,
-                Patch::Merge(patch) => patch::merge::apply(old, patch),
-                Patch::Strategic(patch) => patch::strategic::apply(kind.schema(), old, patch)?,
-                Patch::Apply { .. } => old.clone(),
-            };
-            Ok(new)
-        };
-        if call.subresource == Some("scale") {
-            return self.update_scale(&call, |scale| patched(scale, call.kind)).await;
-        }
-        self.change(&call, |old| conform(&call, patched(old, call.kind)?), Owners::Record).await
-    }
-
-    /// Server-side apply.
-    async fn apply(&self, call: &Call<'_>, body: &[u8], force: bool) -> Result<Written, Rejected> {
-        let (applied, problems) = codec::yaml::decode(body, call.kind, call.strictness)
-            .map_err(|error| Rejected::bad_request(format!("error decoding YAML: {error}")))?;
-        if call.strictness == codec::Strictness::Strict && !problems.is_empty() {
-            return Err(Rejected::bad_request(codec::strict_error(&problems)));
-        }
-        let now = self.clock().now();
-        check_applied(call, &applied)?;
-        let version = call.kind.api_version();
-        let merge =
-            |live: Option<&Tree>| managed_fields::apply(call.kind, live, &applied, writer(call, &version), force, now);
-        if self.stored(call).is_none() && call.subresource.is_none() {
+        if call.subresource.is_none() && self.stored(&call).is_none() {
             self.refresh().await?;
+            if self.stored(&call).is_none() {
+                prepare::check_uid(&call, &Tree::Null, &object)?;
+            }
         }
-        if self.stored(call).is_none() && call.subresource.is_none() {
-            match self.create_missing(call, merge(None)?, Owners::Recorded).await {
+        if strategy::creates_on_update(call.kind) && call.subresource.is_none() && self.stored(&call).is_none() {
+            match self.create_missing(&call, object.clone(), Owners::Record).await {
                 Err(rejected) if rejected.is_already_exists() => {}
                 done => return done,
             }
         }
-        let mut written = self.change(call, |old| merge(Some(old)), Owners::Recorded).await?;
-        written.warnings.extend(problems.iter().map(ToString::to_string));
-        Ok(written)
+        let same_object = |old: &Tree| {
+            prepare::check_uid(&call, old, &object)?;
+            Ok(object.clone())
+        };
+        self.change(&call, same_object, Owners::Record).await
     }
 
     /// Reads, changes and writes an object until nobody came between.
@@ -244,7 +210,6 @@ impl Registry {
             let old = convert::out(call.kind, &stored.object)?;
             let old_tree = old.tree();
             let new = new(&old_tree)?;
-            prepare::check_uid(call, &old_tree, &new)?;
             let wanted = edit::text(&new, &["metadata", "resourceVersion"]);
             let is_conditional = !wanted.is_empty() && wanted != "0";
             if !is_conditional && !strategy::allows_unconditional_update(call.kind) {
@@ -275,25 +240,31 @@ impl Registry {
         mut new: Tree,
         owners: Owners,
     ) -> Result<Option<Written>, Rejected> {
-        let is_status = call.subresource.is_some();
+        let is_below = call.subresource.is_some_and(|below| below != "scale");
+        let sent = sent_owners(&mut new, owners);
         api::defaults::apply(call.kind, &mut new);
+        // Whether anything changes can only be told of two trees in the same form.
+        new = codec::canonical(new, call.kind);
         if owners == Owners::Record {
             let version = call.kind.api_version();
-            new = codec::canonical(new, call.kind);
-            let now = self.clock().now();
-            managed_fields::update(call.kind, Some(old_tree), &mut new, writer(call, &version), now);
+            let (writer, now) = (writer(call, &version), self.clock().now());
+            managed_fields::update(call.kind, Some(old_tree), &mut new, sent.as_ref(), writer, now);
         }
         let kind = stored_form(call.kind, &mut new);
         let unconverted = if std::ptr::eq(kind, call.kind) { None } else { Some(old.tree()) };
         let old_stored = unconverted.as_ref().unwrap_or(old_tree);
         prepare::update(call, kind, old_stored, &mut new);
         self.restrict_update(call, old_stored, &new)?;
-        let is_service = !is_status && services::is_service(kind);
+        let is_service = !is_below && services::is_service(kind);
         if is_service {
             services::prepare(Some(old_stored), &mut new);
         }
         let mut put = Put { tree: new, claims: Claims::default() };
-        let causes = if is_status { Vec::new() } else { validate::update(kind, &put.tree, old_stored) };
+        let causes = if is_below {
+            validate::status(kind, &put.tree, old_stored)
+        } else {
+            validate::update(kind, &put.tree, old_stored)
+        };
         if !causes.is_empty() {
             return Err(Rejected::invalid(kind.group(), &kind.kind, call.name, causes));
         }
@@ -355,21 +326,6 @@ impl Registry {
         Ok(Some(encoded::again(old, done.revision)))
     }
 
-    async fn update_scale(
-        &self,
-        call: &Call<'_>,
-        new: impl Fn(&Tree) -> Result<Tree, Rejected>,
-    ) -> Result<Written, Rejected> {
-        let parent = Call { subresource: None, ..*call };
-        let changed = |old: &Tree| {
-            let wanted = new(&scale::of(old))?;
-            scale::put(old, &wanted)
-        };
-        let written = self.change(&parent, changed, Owners::Record).await?;
-        let object = Object::from_tree(&scale::of(&written.object.tree())).map_err(Rejected::internal)?;
-        Ok(Written { object: Arc::new(object), ..written })
-    }
-
     fn key(&self, call: &Call<'_>) -> Bytes {
         keys::object(&keys::collection(&call.kind.resource), &keys::place(call.namespace, call.name))
     }
@@ -382,37 +338,17 @@ fn stored_form<'a>(kind: &'a Arc<Kind>, tree: &mut Tree) -> &'a Arc<Kind> {
     stored
 }
 
-/// What is applied has to be what the URL names.
-fn check_applied(call: &Call<'_>, applied: &Tree) -> Result<(), Rejected> {
-    let name = edit::text(applied, &["metadata", "name"]);
-    if !name.is_empty() && name != call.name {
-        let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
-        return Err(Rejected::bad_request(message));
+/// What the client itself says of the owners, which no codec has tidied up: `[]` clears the record.
+fn sent_owners(tree: &mut Tree, owners: Owners) -> Option<Tree> {
+    match owners {
+        Owners::Record => edit::remove(tree, MANAGED_FIELDS),
+        Owners::Recorded => None,
     }
-    let namespace = edit::text(applied, &["metadata", "namespace"]);
-    if !namespace.is_empty() && Some(namespace) != call.namespace {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Rejected::bad_request(why));
-    }
-    Ok(())
 }
 
-fn writer<'a>(call: &Call<'a>, api_version: &'a str) -> managed_fields::Writer<'a> {
+pub(super) fn writer<'a>(call: &Call<'a>, api_version: &'a str) -> managed_fields::Writer<'a> {
     let subresource = call.subresource.unwrap_or_default();
     managed_fields::Writer { manager: call.field_manager, api_version, subresource }
-}
-
-/// A patched tree has to be an object of its kind still.
-fn conform(call: &Call<'_>, tree: Tree) -> Result<Tree, Rejected> {
-    let (tree, problems) = codec::conform(tree, call.kind, call.strictness).map_err(|error| {
-        let mut rejected = Rejected::new(Reason::Invalid, error.to_string());
-        rejected.details.kind.clone_from(&call.kind.kind);
-        rejected
-    })?;
-    if call.strictness == codec::Strictness::Strict && !problems.is_empty() {
-        return Err(Rejected::bad_request(codec::strict_error(&problems)));
-    }
-    Ok(tree)
 }
 
 fn written(object: Arc<Object>) -> Written {

@@ -112,7 +112,8 @@ fn bad_patches() {
         ),
     ];
     for (patch, why) in bad {
-        let rejected = apply(schema, &json!({"spec": {"containers": [{"name": "a"}]}}), &json!({ "spec": patch })).unwrap_err();
+        let rejected =
+            apply(schema, &json!({"spec": {"containers": [{"name": "a"}]}}), &json!({ "spec": patch })).unwrap_err();
         assert_eq!((rejected.code, &*rejected.message), (400, why));
     }
     let rejected = apply(schema, &json!({}), &json!([])).unwrap_err();
