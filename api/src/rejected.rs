@@ -56,6 +56,8 @@ pub struct Details {
     pub retry_after_seconds: u32,
     /// Shown even with nothing in it, as an answer of upstream's router is.
     pub even_empty: bool,
+    /// `metadata.continue` of the Status: how to go on, inconsistently, with a list whose state is forgotten.
+    pub next: String,
 }
 
 /// One thing that is wrong, and where.
@@ -243,6 +245,9 @@ impl Rejected {
         if self.reason != Reason::Unknown {
             status["reason"] = self.reason.name().into();
         }
+        if !self.details.next.is_empty() {
+            status["metadata"]["continue"] = self.details.next.as_str().into();
+        }
         let details = self.details.to_json();
         if self.details.even_empty || details.as_object().is_some_and(|all| !all.is_empty()) {
             status["details"] = details;
@@ -261,7 +266,9 @@ impl Rejected {
         let reason = Reason::from_name(text("reason"));
         let code = status.get("code").and_then(serde_json::Value::as_u64);
         let code = code.and_then(|code| u16::try_from(code).ok()).unwrap_or_else(|| reason.code());
-        let details = status.get("details").map(Details::from_json).unwrap_or_default();
+        let mut details = status.get("details").map(Details::from_json).unwrap_or_default();
+        let next = status.get("metadata").and_then(|meta| meta.get("continue")).and_then(|next| next.as_str());
+        next.unwrap_or_default().clone_into(&mut details.next);
         Some(Rejected { reason, code, message: text("message").to_owned(), details: Box::new(details) })
     }
 }
@@ -304,6 +311,7 @@ impl Details {
             causes: causes.map(|causes| causes.iter().map(cause).collect()).unwrap_or_default(),
             retry_after_seconds: u32::try_from(retry).unwrap_or(u32::MAX),
             even_empty: details.as_object().is_some_and(serde_json::Map::is_empty),
+            next: String::new(),
         }
     }
 }
@@ -379,7 +387,11 @@ mod tests {
     #[test]
     fn a_status_reads_back_as_it_was_written() {
         let causes = vec![Cause::invalid("spec.replicas", &json!(-1), "must be at least 0")];
+        let mut expired = Rejected::new(Reason::Expired, "too old");
+        expired.details.next = "token".to_owned();
+        assert_eq!(expired.status()["metadata"]["continue"], "token");
         let all = [
+            expired,
             Rejected::invalid("apps", "Deployment", "a", causes),
             Rejected::modified(&PODS, "b"),
             Rejected::internal("no"),

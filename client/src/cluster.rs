@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A cluster's API, reached as one user. All semantics and permissions are the server's.
 pub trait Cluster: Send + Sync + 'static {
@@ -106,8 +107,11 @@ pub struct WatchOptions {
     pub revision: u64,
     /// Ask for `Event::Bookmark`s.
     pub bookmarks: bool,
-    /// Streaming list (KEP-3157): the state as `Added` events, then a bookmark with `initial_events_end`.
-    pub initial_events: bool,
+    /// `Some(true)`: streaming list (KEP-3157), the state as `Added` events, then a bookmark with
+    /// `initial_events_end`. `Some(false)`: no state, whatever the revision.
+    pub initial_events: Option<bool>,
+    /// How long the watch will last, if the caller knows: a bookmark, where they are asked for, comes shortly before.
+    pub lasts: Option<Duration>,
 }
 
 /// One event of a watch.
@@ -147,8 +151,8 @@ pub struct WriteOptions {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeleteOptions {
-    /// `None`: the kind's own.
-    pub grace_period_seconds: Option<u32>,
+    /// `None`: the kind's own. Less than 0 counts as 1.
+    pub grace_period_seconds: Option<i64>,
     /// Delete only the object with this uid.
     pub uid: Option<String>,
     /// Delete only this version of it.

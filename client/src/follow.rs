@@ -128,7 +128,8 @@ async fn watch(cluster: &Handle, selection: &Selection, revision: u64) -> Result
         field_selector: selection.field_selector.clone(),
         revision,
         bookmarks: true,
-        initial_events: false,
+        initial_events: None,
+        lasts: None,
     };
     cluster.watch(&selection.resource, selection.namespace.as_deref(), options).await
 }

@@ -10,6 +10,7 @@ mod connection;
 mod decode;
 pub mod discovery;
 mod documents;
+mod impersonate;
 pub mod link;
 pub mod members;
 mod media;

@@ -6,6 +6,7 @@
 mod account;
 mod certificate;
 mod claim;
+mod cluster_role;
 mod deployment;
 mod endpoints;
 mod garbage;
@@ -62,6 +63,7 @@ pub async fn run(config: Config, stop: CancellationToken) {
     all.spawn(garbage::run(config.clone()));
     all.spawn(account::run(config.clone()));
     all.spawn(protection::run(config.clone()));
+    all.spawn(cluster_role::run(config.clone()));
     all.spawn(node::run(config.clone(), events.clone()));
     all.spawn(job::run(config.clone(), events));
     if config.sign.is_some() {

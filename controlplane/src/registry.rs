@@ -10,11 +10,13 @@ mod convert;
 mod delete;
 mod eviction;
 mod encoded;
+mod escalation;
 mod fields;
 mod filter;
 mod keys;
 mod local;
 mod memory;
+mod namespace;
 mod node_authorizer;
 mod node_restriction;
 mod pods;
@@ -22,6 +24,7 @@ mod prepare;
 mod rbac;
 mod read;
 mod review;
+mod roles;
 mod scale;
 mod served;
 mod services;
@@ -175,6 +178,7 @@ impl Registry {
         if user.is_in(MASTERS) {
             return Decision::allow("");
         }
+        let mut why = String::new();
         for mode in &self.0.config.authorization_modes {
             match mode.as_str() {
                 "AlwaysAllow" => return Decision::allow(""),
@@ -186,14 +190,13 @@ impl Registry {
                         return Decision::allow(reason);
                     }
                 }
-                _ => {
-                    if let Some(reason) = self.rbac().allows(user, attributes) {
-                        return Decision::allow(reason);
-                    }
-                }
+                _ => match self.rbac().allows(user, attributes) {
+                    Ok(reason) => return Decision::allow(reason),
+                    Err(reason) => why = reason,
+                },
             }
         }
-        Decision::deny("")
+        Decision::deny(why)
     }
 
     /// `authorize`, and the refusal in Kubernetes' words.

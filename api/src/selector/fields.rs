@@ -25,7 +25,7 @@ impl Fields {
         for part in split(text).into_iter().filter(|part| !part.is_empty()) {
             let wrong = || format!("invalid selector: '{text}'; can't understand '{part}'");
             let (path, equal, value) = operator(part).ok_or_else(wrong)?;
-            let value = unescape(value).ok_or_else(wrong)?;
+            let value = unescape(value)?;
             all.push(Requirement { path: path.to_owned(), value, equal });
         }
         Ok(Fields { all })
@@ -35,6 +35,18 @@ impl Fields {
     #[must_use]
     pub fn and(mut self, path: &str, value: &str) -> Fields {
         self.all.push(Requirement { path: path.to_owned(), value: value.to_owned(), equal: true });
+        self
+    }
+
+    /// The same with other words for the paths.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&str) -> &str) -> Fields {
+        for one in &mut self.all {
+            let named = name(&one.path);
+            if named != one.path {
+                one.path = named.to_owned();
+            }
+        }
         self
     }
 
@@ -86,18 +98,25 @@ fn operator(part: &str) -> Option<(&str, bool, &str)> {
     None
 }
 
-fn unescape(value: &str) -> Option<String> {
+fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(char) = chars.next() {
         match char {
-            '\\' => match chars.next()? {
-                escaped @ ('\\' | ',' | '=') => out.push(escaped),
-                _ => return None,
+            '\\' => match chars.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
+                other => {
+                    let sequence: String = std::iter::once('\\').chain(other).collect();
+                    return Err(format!("invalid field selector: invalid escape sequence: {sequence}"));
+                }
             },
-            ',' | '=' => return None,
+            // Upstream prints the number of the character.
+            ',' | '=' => {
+                let number = u32::from(char);
+                return Err(format!("invalid field selector: unescaped character in value: {number}"));
+            }
             _ => out.push(char),
         }
     }
-    Some(out)
+    Ok(out)
 }

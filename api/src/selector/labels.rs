@@ -175,25 +175,28 @@ impl Requirement {
         }
     }
 
+    /// All that is wrong with the values, as one message; the key was looked at before.
     fn checked(self) -> Result<Requirement, String> {
-        if let Some(why) = names::qualified_name(&self.key).first() {
-            return Err(format!("key: Invalid value: {:?}: {why}", self.key));
-        }
-        if matches!(self.operator, Operator::Greater | Operator::Less) {
-            if self.values.iter().any(|value| value.parse::<i64>().is_err()) {
-                let shown = &self.values[0];
-                return Err(format!(
-                    "values[0]: Invalid value: {shown:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+        let is_compared = matches!(self.operator, Operator::Greater | Operator::Less);
+        let mut wrong = Vec::new();
+        for (at, value) in self.values.iter().enumerate().filter(|_| is_compared) {
+            if value.parse::<i64>().is_err() {
+                wrong.push(format!(
+                    "values[{at}]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
                 ));
             }
-            return Ok(self);
         }
         for (at, value) in self.values.iter().enumerate() {
-            if let Some(why) = names::label_value(value).first() {
-                return Err(format!("values[{at}][{}]: Invalid value: {value:?}: {why}", self.key));
+            let whys = names::label_value(value);
+            if !whys.is_empty() {
+                wrong.push(format!("values[{at}][{}]: Invalid value: {value:?}: {}", self.key, whys.join("; ")));
             }
         }
-        Ok(self)
+        match wrong.len() {
+            0 => Ok(self),
+            1 => Err(wrong.concat()),
+            _ => Err(format!("[{}]", wrong.join(", "))),
+        }
     }
 }
 
@@ -230,6 +233,11 @@ impl<'a> Parser<'a> {
             Token::Word(key) => key.to_owned(),
             other => return Err(format!("found '{}', expected: identifier", other.text())),
         };
+        let whys = names::qualified_name(&key);
+        if !whys.is_empty() {
+            // Upstream has no path at this point, and prints Go's word for that.
+            return Err(format!("<nil>: Invalid value: {key:?}: {}", whys.join("; ")));
+        }
         if is_negated || matches!(self.peek(), Token::End | Token::Sign(",")) {
             let operator = if is_negated { Operator::DoesNotExist } else { Operator::Exists };
             return Requirement { key, operator, values: Vec::new() }.checked();
@@ -268,6 +276,7 @@ impl<'a> Parser<'a> {
             other => return Err(format!("found '{}' expected: '('", other.text())),
         }
         let mut values = Vec::new();
+        let mut wanted = "',', ')' or identifier";
         loop {
             match self.next() {
                 Token::Word(value) => {
@@ -283,8 +292,9 @@ impl<'a> Parser<'a> {
                     values.push(String::new());
                     return Ok(values);
                 }
-                other => return Err(format!("found '{}', expected: ',', ')' or identifier", other.text())),
+                other => return Err(format!("found '{}', expected: {wanted}", other.text())),
             }
+            wanted = "',', or identifier";
         }
     }
 }

@@ -47,6 +47,35 @@ fn label_selectors() {
 }
 
 #[test]
+fn what_is_wrong_with_a_label_selector_is_told_in_upstreams_words() {
+    let long = "x".repeat(64);
+    let told = [
+        ("a=b=c", "found '=', expected: ',' or 'end of string'".to_owned()),
+        ("=x", "found '=', expected: !, identifier, or 'end of string'".to_owned()),
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt".to_owned()),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'".to_owned()),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('".to_owned()),
+        ("a in (b,=", "unable to parse requirement: found '=', expected: ',', or identifier".to_owned()),
+        ("!", "unable to parse requirement: found '', expected: identifier".to_owned()),
+        (&long, format!("unable to parse requirement: <nil>: Invalid value: {long:?}: name part must be no more than 63 characters")),
+        (
+            "a>x",
+            "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an \
+             integer"
+                .to_owned(),
+        ),
+    ];
+    for (selector, why) in told {
+        assert_eq!(Labels::parse(selector), Err(why), "{selector}");
+    }
+    let both = Labels::parse(&format!("a>{long}")).unwrap_err();
+    assert!(
+        both.starts_with("unable to parse requirement: [values[0]: ") && both.contains(", values[0][a]: "),
+        "{both}"
+    );
+}
+
+#[test]
 fn the_object_form_and_back_to_text() {
     let json = r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"c","operator":"In","values":["e","d"]},
         {"key":"f","operator":"Exists"},{"key":"g","operator":"NotIn","values":["h"]}]}"#;
@@ -72,7 +101,12 @@ fn field_selectors() {
     assert!(fields.matches(get));
     assert!(!fields.clone().and("metadata.name", "b").matches(get));
     assert!(Fields::parse("").unwrap().is_empty());
-    for bad in ["a", "a=b=c", r"a=\x"] {
-        assert!(Fields::parse(bad).is_err(), "{bad}");
+    for (bad, why) in [
+        ("a", "invalid selector: 'a'; can't understand 'a'"),
+        ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+        (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
+        (r"a=b\", r"invalid field selector: invalid escape sequence: \"),
+    ] {
+        assert_eq!(Fields::parse(bad), Err(why.to_owned()), "{bad}");
     }
 }

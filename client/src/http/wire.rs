@@ -74,11 +74,11 @@ pub(super) fn watch_path(resource: &Resource, namespace: Option<&str>, options: 
     if options.revision > 0 {
         query.add("resourceVersion", &options.revision.to_string());
     }
-    if options.bookmarks || options.initial_events {
+    if options.bookmarks || options.initial_events == Some(true) {
         query.add("allowWatchBookmarks", "true");
     }
-    if options.initial_events {
-        query.add("sendInitialEvents", "true");
+    if let Some(initial_events) = options.initial_events {
+        query.add("sendInitialEvents", if initial_events { "true" } else { "false" });
         query.add("resourceVersionMatch", "NotOlderThan");
     }
     query.path

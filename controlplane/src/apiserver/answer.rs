@@ -3,7 +3,7 @@
 
 use super::body::{Body, full};
 use super::media::{self, Accepted, Encoding, Offer, PROTOBUF, Shape};
-use super::table;
+use super::table::{self, View};
 use crate::registry::Page;
 use api::kinds::Kind;
 use api::time::Timestamp;
@@ -30,14 +30,15 @@ pub(super) fn object(
     include: table::Include,
     now: Timestamp,
 ) -> Response<Body> {
+    let view = View { kind, include, beta: accepted.beta, now };
     match accepted.shape {
         Shape::Whole => encoded(status, line(object.json()), accepted),
         Shape::Table => {
             let revision = object.revision().to_string();
             let meta = json!({ "resourceVersion": revision });
-            tree(status, &table::table(kind, std::slice::from_ref(object), meta, include, true, now), accepted)
+            tree(status, &view.table(std::slice::from_ref(object), meta, true), accepted)
         }
-        Shape::Metadata | Shape::MetadataList => tree(status, &table::metadata(object), accepted),
+        Shape::Metadata | Shape::MetadataList => tree(status, &view.metadata(object), accepted),
     }
 }
 
@@ -56,13 +57,15 @@ pub(super) fn list(
     if let Some(remaining) = page.remaining {
         meta["remainingItemCount"] = remaining.into();
     }
+    let view = View { kind, include, beta: accepted.beta, now };
     match accepted.shape {
         Shape::Whole => encoded(StatusCode::OK, list_bytes(page, kind, &meta), accepted),
-        Shape::Table => tree(StatusCode::OK, &table::table(kind, &page.items, meta, include, true, now), accepted),
+        Shape::Table => tree(StatusCode::OK, &view.table(&page.items, meta, true), accepted),
         Shape::Metadata | Shape::MetadataList => {
-            let items: Vec<Tree> = page.items.iter().map(|object| table::metadata(object)).collect();
+            let items: Vec<Tree> = page.items.iter().map(|object| view.metadata(object)).collect();
+            let version = view.api_version();
             let list = json!({
-                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items,
+                "kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": meta, "items": items,
             });
             tree(StatusCode::OK, &list, accepted)
         }

@@ -2,13 +2,15 @@
 
 use super::Authentication;
 use super::Error;
+use super::impersonate::impersonate;
 use crate::pki::Pki;
 use crate::pki::certificate::Subject;
-use crate::pki::token::TokenError;
-use crate::registry::{AUTHENTICATED, Attributes, Call, Registry, User};
+use crate::pki::token::{Claims, TokenError};
+use crate::registry::{AUTHENTICATED, Call, Registry, User};
 use api::object::edit;
 use api::rejected::Reason;
-use api::{Rejected, time};
+use api::resource::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
+use api::{Rejected, Resource, time};
 use base64::Engine;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -18,6 +20,12 @@ use std::sync::Arc;
 
 const BOOTSTRAPPERS: &str = "system:bootstrappers";
 const BOOTSTRAP_KIND: &str = "bootstrap.kubernetes.io/token";
+
+/// Whom a token was recognized as, and for which of the audiences that were asked about.
+pub(super) struct Recognized {
+    pub(super) user: User,
+    pub(super) audiences: Vec<String>,
+}
 
 pub(super) struct Authenticator {
     settings: Authentication,
@@ -41,40 +49,50 @@ impl Authenticator {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
         let user = match (peer, bearer) {
             (Some(peer), _) => known(User { name: peer.name.clone(), groups: peer.groups.clone(), ..User::default() }),
-            (None, Some(token)) => self.token(registry, token).await.ok_or_else(unauthorized)?,
+            (None, Some(token)) => {
+                let own = [self.settings.issuer.clone()];
+                self.token(registry, token, &own).await.map_err(|_| unauthorized())?.user
+            }
             (None, None) if self.settings.anonymous => User::anonymous(),
             (None, None) => return Err(unauthorized()),
         };
         impersonate(registry, user, headers)
     }
 
-    /// The user that a bearer token stands for.
-    pub(super) async fn token(&self, registry: &Registry, token: &str) -> Option<User> {
+    /// The user that a bearer token stands for, if it is for one of the audiences. The error is what a review says
+    /// beside that the token is invalid; often nothing.
+    pub(super) async fn token(
+        &self,
+        registry: &Registry,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Recognized, String> {
+        // Tokens that name no audience are for this server.
+        let is_for_us = audiences.contains(&self.settings.issuer);
+        let own = |user: User| Recognized { user, audiences: vec![self.settings.issuer.clone()] };
         if let Some(user) = self.tokens.get(token) {
-            return Some(known(user.clone()));
+            return if is_for_us { Ok(own(known(user.clone()))) } else { Err(String::new()) };
         }
         if let Some((id, secret)) = bootstrap_parts(token) {
-            return self.bootstrap(registry, id, secret).await;
+            let user = self.bootstrap(registry, id, secret).await.filter(|_| is_for_us);
+            return user.map(own).ok_or_else(String::new);
         }
-        match self.pki.tokens().verify(token, registry.clock().now()) {
-            Ok(claims) => {
-                let bound = &claims.kubernetes;
-                let account =
-                    live(registry, &api::resource::SERVICE_ACCOUNTS, &bound.namespace, &bound.serviceaccount).await?;
-                if let Some(pod) = &bound.pod {
-                    live(registry, &api::resource::PODS, &bound.namespace, pod).await?;
-                }
-                let mut user = User::service_account(&bound.namespace, &bound.serviceaccount.name);
-                user.uid = account;
-                if let Some(pod) = &bound.pod {
-                    let extra = |value: &str| vec![value.to_owned()];
-                    user.extra.insert("authentication.kubernetes.io/pod-name".to_owned(), extra(&pod.name));
-                    user.extra.insert("authentication.kubernetes.io/pod-uid".to_owned(), extra(&pod.uid));
-                }
-                Some(user)
-            }
-            Err(TokenError::Foreign | TokenError::Signature | TokenError::Expired | TokenError::Early) => None,
+        let claims = self.pki.tokens().verify(token, registry.clock().now()).map_err(|why| match why {
+            TokenError::Foreign => String::new(),
+            TokenError::Signature => "go-jose/go-jose: error in cryptographic primitive".to_owned(),
+            TokenError::Expired => "service account token has expired".to_owned(),
+            TokenError::Early => "service account token is not valid yet".to_owned(),
+        })?;
+        if claims.iss != self.settings.issuer {
+            return Err(String::new());
         }
+        let meant: Vec<String> = audiences.iter().filter(|wanted| claims.aud.contains(wanted)).cloned().collect();
+        if meant.is_empty() {
+            let (have, want) = (go_list(&claims.aud), go_list(audiences));
+            return Err(format!("token audiences {have} is invalid for the target audiences {want}"));
+        }
+        let user = account(registry, &claims).await?;
+        Ok(Recognized { user, audiences: meant })
     }
 
     async fn bootstrap(&self, registry: &Registry, id: &str, secret: &str) -> Option<User> {
@@ -106,18 +124,67 @@ impl Authenticator {
     }
 }
 
-/// The uid of an object that a token is bound to, while it is the same one.
-async fn live(
-    registry: &Registry,
-    resource: &api::Resource,
-    namespace: &str,
-    bound: &crate::pki::token::BoundObject,
-) -> Option<String> {
+/// Who a token speaks for, while all that it is bound to is there.
+async fn account(registry: &Registry, claims: &Claims) -> Result<User, String> {
+    let bound = &claims.kubernetes;
+    let (namespace, name) = (&bound.namespace, &bound.serviceaccount.name);
+    let uid = uid_of(registry, &SERVICE_ACCOUNTS, Some(namespace), name).await;
+    let uid = uid.ok_or_else(|| format!("serviceaccounts {name:?} not found"))?;
+    if uid != bound.serviceaccount.uid {
+        return Err(format!("service account UID ({uid}) does not match claim ({})", bound.serviceaccount.uid));
+    }
+    let objects = [
+        ("pod", &PODS, Some(namespace.as_str()), &bound.pod),
+        ("secret", &SECRETS, Some(namespace.as_str()), &bound.secret),
+    ];
+    // The node of a pod is told, and not required: the pod goes with it.
+    let node = ("node", &NODES, None, &bound.node);
+    let node = Some(node).filter(|_| bound.pod.is_none() && bound.secret.is_none());
+    for (what, resource, namespace, object) in objects.into_iter().chain(node) {
+        let Some(object) = object else { continue };
+        match uid_of(registry, resource, namespace, &object.name).await {
+            None => return Err("service account token has been invalidated".to_owned()),
+            Some(uid) if uid != object.uid => {
+                let claim = &object.uid;
+                return Err(format!("{what} UID ({uid}) does not match service account {what} ref claim ({claim})"));
+            }
+            Some(_) => {}
+        }
+    }
+    let mut user = User::service_account(namespace, name);
+    user.uid = uid;
+    let mut tell = |key: &str, value: String| {
+        if !value.is_empty() {
+            user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
+        }
+    };
+    let id = if claims.jti.is_empty() { String::new() } else { format!("JTI={}", claims.jti) };
+    tell("credential-id", id);
+    for (what, object) in [("pod", &bound.pod), ("node", &bound.node)] {
+        if let Some(object) = object {
+            tell(&format!("{what}-name"), object.name.clone());
+            tell(&format!("{what}-uid"), object.uid.clone());
+        }
+    }
+    Ok(user)
+}
+
+/// The uid of an object as this member knows it; where it knows none, as the store has it.
+async fn uid_of(registry: &Registry, resource: &Resource, namespace: Option<&str>, name: &str) -> Option<String> {
     let kind = registry.find(resource)?;
     let admin = User::system_admin();
-    let call = Call { namespace: Some(namespace), name: &bound.name, ..Call::new(&admin, &kind) };
-    let uid = registry.get(call).await.ok()?.uid().to_owned();
-    (bound.uid.is_empty() || bound.uid == uid).then_some(uid)
+    let call = Call { namespace, name, ..Call::new(&admin, &kind) };
+    let object = match registry.get_at_least(call, 0).await {
+        Ok(object) => object,
+        Err(_) => registry.get(call).await.ok()?,
+    };
+    Some(object.uid().to_owned())
+}
+
+/// `["a" "b"]`, as Go prints it.
+fn go_list(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    format!("[{}]", words.join(" "))
 }
 
 fn known(mut user: User) -> User {
@@ -141,48 +208,6 @@ fn bootstrap_parts(token: &str) -> Option<(&str, &str)> {
 
 pub(super) fn unauthorized() -> Rejected {
     Rejected::new(Reason::Unauthorized, "Unauthorized")
-}
-
-/// `Impersonate-User` and its companions.
-fn impersonate(registry: &Registry, user: User, headers: &HeaderMap) -> Result<User, Rejected> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let groups: Vec<String> = headers
-        .get_all("impersonate-group")
-        .iter()
-        .filter_map(|value| value.to_str().ok().map(str::to_owned))
-        .collect();
-    let Some(name) = text("impersonate-user") else {
-        if groups.is_empty() {
-            return Ok(user);
-        }
-        return Err(Rejected::bad_request("requested [{Group }] without impersonating a user"));
-    };
-    let allowed = |resource: &'static str, group: &'static str, namespace: &str, name: &str| {
-        let wanted = Attributes { verb: "impersonate", group, resource, namespace, name, ..Attributes::default() };
-        registry.check(&user, &wanted)
-    };
-    let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-    let mut becomes = match account {
-        Some((namespace, account)) => {
-            allowed("serviceaccounts", "", namespace, account)?;
-            User::service_account(namespace, account)
-        }
-        None => {
-            allowed("users", "", "", &name)?;
-            User { name: name.clone(), ..User::default() }
-        }
-    };
-    for group in &groups {
-        allowed("groups", "", "", group)?;
-    }
-    if !groups.is_empty() {
-        becomes.groups = groups;
-    }
-    if let Some(uid) = text("impersonate-uid") {
-        allowed("uids", "authentication.k8s.io", "", &uid)?;
-        becomes.uid = uid;
-    }
-    Ok(if name == "system:anonymous" { becomes } else { known(becomes) })
 }
 
 /// `token,user,uid,"group,group"`.

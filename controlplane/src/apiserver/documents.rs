@@ -7,6 +7,7 @@ use super::openapi;
 use super::request::Query;
 use super::verbs::{header_text, is_pretty, no_such_path, not_allowed};
 use super::{Server, answer};
+use api::rejected::Reason;
 use api::{Kind, Rejected};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -20,6 +21,9 @@ const MAJOR: &str = "1";
 const MINOR: &str = "36";
 /// How long a document may be kept whose URL names its content.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The media type of a key set (RFC 7517).
+const JWKS: &str = "application/jwk-set+json";
 
 impl Server {
     /// The document at a path; `None` if there is none.
@@ -46,8 +50,13 @@ impl Server {
             ["version"] => Some(only_read(request, version())?),
             [".well-known", "openid-configuration"] => Some(only_read(request, self.openid())?),
             ["openid", "v1", "jwks"] => {
+                let accepts = ["", "*/*", "application/*", JWKS];
+                let accept = header_text(request.headers(), header::ACCEPT);
+                if !accept.split(',').any(|one| accepts.contains(&one.split(';').next().unwrap_or_default().trim())) {
+                    return Err(Rejected::unroutable(Reason::NotAcceptable, "406: Not Acceptable"));
+                }
                 let keys = self.pki.tokens().jwks();
-                Some(only_read(request, answer::bytes_of(StatusCode::OK, keys, "application/jwk-set+json"))?)
+                Some(only_read(request, answer::bytes_of(StatusCode::OK, keys, JWKS))?)
             }
             _ => None,
         })

@@ -29,6 +29,8 @@ pub(super) enum Shape {
 pub(super) struct Accepted {
     pub(super) encoding: Encoding,
     pub(super) shape: Shape,
+    /// Tables and metadata as `meta.k8s.io/v1beta1`, which old clients ask for.
+    pub(super) beta: bool,
     pub(super) pretty: bool,
 }
 
@@ -62,14 +64,15 @@ impl Offer {
 
 impl Accepted {
     /// JSON for people, which is what they get whose wish cannot be met.
-    pub(super) const FALLBACK: Accepted = Accepted { encoding: Encoding::Json, shape: Shape::Whole, pretty: true };
+    pub(super) const FALLBACK: Accepted =
+        Accepted { encoding: Encoding::Json, shape: Shape::Whole, beta: false, pretty: true };
 }
 
 /// The first clause that can be answered, the weightiest first. Of JSON and protobuf that weigh the same JSON is
 /// taken, whichever comes first: it is what objects are kept as, so it costs nothing to make.
 pub(super) fn accepted(accept: &str, pretty: bool, offer: Offer) -> Result<Accepted, Rejected> {
     if accept.is_empty() {
-        return Ok(Accepted { encoding: Encoding::Json, shape: Shape::Whole, pretty });
+        return Ok(Accepted { encoding: Encoding::Json, shape: Shape::Whole, beta: false, pretty });
     }
     let clauses = clauses(accept);
     let mut found = clauses.iter().filter_map(|clause| Some((clause.weight, clause.accepted(pretty, offer)?)));
@@ -144,7 +147,8 @@ impl<'a> Clause<'a> {
     }
 
     fn shaped(&self, encoding: Encoding, pretty: bool, offer: Offer) -> Option<Accepted> {
-        let mut accepted = Accepted { encoding, shape: Shape::Whole, pretty };
+        let beta = self.parameters.contains(&("v", "v1beta1"));
+        let mut accepted = Accepted { encoding, shape: Shape::Whole, beta, pretty };
         let (mut kind, mut group, mut version) = (None, None, None);
         for (key, value) in &self.parameters {
             match *key {
@@ -249,6 +253,8 @@ mod tests {
             assert_eq!(of(accept), expected, "{accept}");
         }
         assert!(accepted(PROTOBUF, false, Offer { protobuf: false, ..OBJECTS }).is_err());
+        let table = "application/json;as=Table;g=meta.k8s.io;v=v1beta1";
+        assert!(accepted(table, false, OBJECTS).is_ok_and(|accepted| accepted.beta));
         assert!(accepted("application/json;pretty=1", false, OBJECTS).is_ok_and(|accepted| accepted.pretty));
     }
 

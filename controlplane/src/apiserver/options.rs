@@ -9,9 +9,11 @@ use api::fields;
 use api::object::edit;
 use api::rejected::Cause;
 use api::{Rejected, Tree};
-use client::{DeleteOptions, Propagation};
+use client::{DeleteOptions, ListOptions, Propagation, WatchOptions};
 use serde_json::json;
 
+const EXACT: &str = "Exact";
+const NOT_OLDER: &str = "NotOlderThan";
 /// The longest `fieldManager`, bytes.
 const MANAGER_BYTES_MAX: usize = 128;
 
@@ -61,8 +63,82 @@ pub(super) fn strictness(query: &Query) -> Strictness {
     }
 }
 
-/// The options of a delete: its body, or the query if there is none.
-pub(super) fn delete(query: &Query, content_type: &str, body: &[u8]) -> Result<DeleteOptions, Rejected> {
+/// What a list asks for.
+pub(super) struct Listing {
+    pub(super) options: ListOptions,
+    /// The state at just this revision, not one at least as new.
+    pub(super) exact: bool,
+}
+
+pub(super) fn list(query: &Query) -> Result<Listing, Rejected> {
+    let limit = query.number("limit")?.unwrap_or(0);
+    let matching = query.text("resourceVersionMatch");
+    let mut causes = Vec::new();
+    if !matching.is_empty() {
+        let mut forbid = |why: &str| causes.push(Cause::forbidden("resourceVersionMatch", why));
+        if query.get("resourceVersion").is_none() {
+            forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if query.get("continue").is_some() {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
+        }
+        if !matches!(matching, EXACT | NOT_OLDER) {
+            causes.push(Cause::unsupported("resourceVersionMatch", &json!(matching), &[EXACT, NOT_OLDER, ""]));
+        }
+        if matching == EXACT && query.text("resourceVersion") == "0" {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            causes.push(Cause::forbidden("resourceVersionMatch", why));
+        }
+    }
+    if query.get("sendInitialEvents").is_some() {
+        causes.push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    refused("ListOptions", causes)?;
+    let options = ListOptions {
+        label_selector: query.text("labelSelector").to_owned(),
+        field_selector: query.text("fieldSelector").to_owned(),
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        next: query.get("continue").map(str::to_owned),
+        revision: query.revision()?,
+    };
+    // A limited list of some version shows just that version, so that its pages fit together.
+    let is_paged = matching.is_empty() && options.limit > 0 && options.revision.is_some_and(|revision| revision > 0);
+    Ok(Listing { exact: options.next.is_none() && (matching == EXACT || is_paged), options })
+}
+
+pub(super) fn watch(query: &Query) -> Result<WatchOptions, Rejected> {
+    let matching = query.text("resourceVersionMatch");
+    let initial_events = query.get("sendInitialEvents").map(|_| query.is_true("sendInitialEvents"));
+    let mut causes = Vec::new();
+    let mut forbid = |why: &str| causes.push(Cause::forbidden("resourceVersionMatch", why));
+    if initial_events.is_some() && matching != NOT_OLDER {
+        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if !matching.is_empty() {
+        if initial_events.is_none() {
+            forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        }
+        if query.get("continue").is_some() {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
+        }
+        if matching != NOT_OLDER {
+            causes.push(Cause::unsupported("resourceVersionMatch", &json!(matching), &[NOT_OLDER]));
+        }
+    }
+    refused("ListOptions", causes)?;
+    Ok(WatchOptions {
+        label_selector: query.text("labelSelector").to_owned(),
+        field_selector: query.text("fieldSelector").to_owned(),
+        revision: query.revision()?.unwrap_or(0),
+        bookmarks: query.is_true("allowWatchBookmarks"),
+        initial_events,
+        lasts: None,
+    })
+}
+
+/// The options of a delete: its body, or the query if there is none. Also whether a deletion that takes its time is
+/// answered with 202: as upstream does for `orphanDependents=false` alone.
+pub(super) fn delete(query: &Query, content_type: &str, body: &[u8]) -> Result<(DeleteOptions, bool), Rejected> {
     let tree = if body.is_empty() { of_query(query)? } else { of_body(content_type, body)? };
     let policy = edit::at(&tree, &["propagationPolicy"]).and_then(Tree::as_str);
     let orphans = edit::at(&tree, &["orphanDependents"]).and_then(Tree::as_bool);
@@ -72,7 +148,7 @@ pub(super) fn delete(query: &Query, content_type: &str, body: &[u8]) -> Result<D
         causes.push(Cause::invalid("propagationPolicy", &json!(policy), why));
     }
     let propagation = match policy {
-        None => orphans.filter(|orphans| *orphans).map(|_| Propagation::Orphan),
+        None => orphans.map(|orphans| if orphans { Propagation::Orphan } else { Propagation::Background }),
         Some("Background") => Some(Propagation::Background),
         Some("Foreground") => Some(Propagation::Foreground),
         Some("Orphan") => Some(Propagation::Orphan),
@@ -85,16 +161,16 @@ pub(super) fn delete(query: &Query, content_type: &str, body: &[u8]) -> Result<D
     let dry: Vec<String> = edit::list(&tree, &["dryRun"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
     check_dry_run(&dry, &mut causes);
     refused("DeleteOptions", causes)?;
-    let text = |path: &[&str]| Some(edit::text(&tree, path).to_owned()).filter(|text| !text.is_empty());
-    // A negative period is the shortest one.
-    let grace = edit::integer(&tree, &["gracePeriodSeconds"]).map(|seconds| if seconds < 0 { 1 } else { seconds });
-    Ok(DeleteOptions {
-        grace_period_seconds: grace.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+    let text = |path: &[&str]| edit::at(&tree, path).and_then(Tree::as_str).map(str::to_owned);
+    let options = DeleteOptions {
+        grace_period_seconds: edit::integer(&tree, &["gracePeriodSeconds"]),
         uid: text(&["preconditions", "uid"]),
-        revision: text(&["preconditions", "resourceVersion"]).and_then(|revision| revision.parse().ok()),
+        // What is no number is no object's version either.
+        revision: text(&["preconditions", "resourceVersion"]).map(|revision| revision.parse().unwrap_or(u64::MAX)),
         propagation,
         dry_run: !dry.is_empty(),
-    })
+    };
+    Ok((options, orphans == Some(false)))
 }
 
 fn of_query(query: &Query) -> Result<Tree, Rejected> {
@@ -232,11 +308,41 @@ mod tests {
     }
 
     #[test]
+    fn versions_of_lists_and_watches_have_their_rules() {
+        let of = |text: &str| Query::parse(Some(text));
+        let told = |rejected: Rejected| {
+            let causes = rejected.details.causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message));
+            causes.collect::<Vec<_>>()
+        };
+        let forbidden = |why: &str| vec![format!("resourceVersionMatch: Forbidden: resourceVersionMatch {why}")];
+        for (text, why) in [
+            ("resourceVersionMatch=Exact", "is forbidden unless resourceVersion is provided"),
+            ("resourceVersion=0&resourceVersionMatch=Exact", "\"exact\" is forbidden for resourceVersion \"0\""),
+            ("resourceVersion=5&resourceVersionMatch=Exact&continue=a", "is forbidden when continue is provided"),
+        ] {
+            assert_eq!(list(&of(text)).map(|_| ()).map_err(told), Err(forbidden(why)), "{text}");
+        }
+        let why = forbidden("is forbidden for watch unless sendInitialEvents is provided");
+        let text = "resourceVersion=5&resourceVersionMatch=NotOlderThan";
+        assert_eq!(watch(&of(text)).map_err(told), Err(why));
+        assert!(list(&of("sendInitialEvents=true")).is_err());
+        assert!(watch(&of("sendInitialEvents=true")).is_err());
+        let streamed = watch(&of("sendInitialEvents=true&resourceVersionMatch=NotOlderThan")).expect("as it must be");
+        assert_eq!(streamed.initial_events, Some(true));
+        let exact = |text: &str| list(&of(text)).map(|listing| listing.exact);
+        assert_eq!(exact("limit=2&resourceVersion=7"), Ok(true));
+        assert_eq!(exact("limit=2&resourceVersion=0"), Ok(false));
+        assert_eq!(exact("limit=2&resourceVersion=7&resourceVersionMatch=NotOlderThan"), Ok(false));
+    }
+
+    #[test]
     fn the_body_of_a_delete_hides_its_query() {
-        let of = |query: &str, body: &str| delete(&Query::parse(Some(query)), "", body.as_bytes());
+        let both = |query: &str, body: &str| delete(&Query::parse(Some(query)), "", body.as_bytes());
+        let of = |query: &str, body: &str| both(query, body).map(|(options, _)| options);
+        assert!(both("orphanDependents=false", "").is_ok_and(|(_, is_told)| is_told));
         assert!(of("dryRun=All", "").is_ok_and(|options| options.dry_run));
         assert!(of("dryRun=All", "{}").is_ok_and(|options| !options.dry_run));
-        assert_eq!(of("gracePeriodSeconds=-5", "").map(|options| options.grace_period_seconds), Ok(Some(1)));
+        assert_eq!(of("gracePeriodSeconds=-5", "").map(|options| options.grace_period_seconds), Ok(Some(-5)));
         assert_eq!(of("orphanDependents=true", "").map(|options| options.propagation), Ok(Some(Propagation::Orphan)));
         for (query, body, code, message) in [
             ("", "{", 400, "couldn't get version/kind; json parse error: unexpected end of JSON input"),

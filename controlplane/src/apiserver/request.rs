@@ -1,6 +1,5 @@
 //! What a request is about, read from its path and query alone; pure.
 
-use api::rejected::Reason;
 use api::{Rejected, Resource};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -107,13 +106,7 @@ impl Query {
             return Ok(None);
         }
         let text = self.text(key);
-        text.parse().map(Some).map_err(|error: ParseIntError| {
-            let why = match error.kind() {
-                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
-                _ => "invalid syntax",
-            };
-            Rejected::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
-        })
+        text.parse().map(Some).map_err(|why| Rejected::bad_request(go_error("ParseInt", text, &why)))
     }
 
     /// What is less than nothing is nothing.
@@ -121,14 +114,13 @@ impl Query {
         Ok(self.integer(key)?.map(|value| u64::try_from(value).unwrap_or(0)))
     }
 
-    /// A resourceVersion, as lists and watches take it.
+    /// A resourceVersion, as reads and watches take it.
     pub(super) fn revision(&self) -> Result<Option<u64>, Rejected> {
         let Some(text) = self.get("resourceVersion") else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| {
-            let why = format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            );
-            Rejected::new(Reason::Invalid, why)
+        text.parse().map(Some).map_err(|why| {
+            let why = go_error("ParseUint", text, &why);
+            let told = format!("invalid resource version: resourceVersion: Invalid value: {text:?}: {why}");
+            Rejected::bad_request(told)
         })
     }
 
@@ -138,8 +130,17 @@ impl Query {
     }
 }
 
+/// What Go's `strconv` says of a number that is none.
+fn go_error(parser: &str, text: &str, why: &ParseIntError) -> String {
+    let why = match why.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{parser}: parsing {text:?}: {why}")
+}
+
 /// Percent decoding of a path segment.
-fn decode(text: &str) -> Cow<'_, str> {
+pub(super) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

@@ -3,9 +3,9 @@
 use super::answer;
 use super::body::{Body, stream};
 use super::media::{Accepted, Encoding, Shape};
-use super::table::{self, Include};
+use super::table::{Include, View};
 use api::kinds::Kind;
-use api::{Rejected, Tree};
+use api::{Object, Rejected, Tree};
 use bytes::{BufMut, Bytes, BytesMut};
 use client::{Clock, Error, Event, Events};
 use futures::{StreamExt, future, stream as streams};
@@ -32,15 +32,19 @@ pub(super) struct Form {
     pub(super) started: bool,
 }
 
+/// How long a watch lasts that asked for so many seconds.
+pub(super) fn life(seconds: Option<i64>) -> Duration {
+    match seconds {
+        None | Some(0) => LIFE.mul_f64(rand::rng().random_range(1.0..2.0)),
+        Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+    }
+}
+
 /// The answer to a watch.
-pub(super) fn response(
-    events: Events,
-    form: Form,
-    seconds: Option<u64>,
-    shutdown: CancellationToken,
-) -> Response<Body> {
-    let chosen = seconds.filter(|seconds| *seconds > 0);
-    let life = chosen.map_or_else(|| LIFE.mul_f64(rand::rng().random_range(1.0..2.0)), Duration::from_secs);
+pub(super) fn response(events: Events, form: Form, life: Duration, shutdown: CancellationToken) -> Response<Body> {
+    // No event is a list: who asks for lists is told nothing, as by upstream.
+    let is_list = form.accepted.shape == Shape::MetadataList;
+    let events: Events = if is_list { Box::pin(streams::pending()) } else { events };
     let ended = async move {
         tokio::select! {
             () = tokio::time::sleep(life) => {}
@@ -80,7 +84,7 @@ impl Form {
             Ok(Event::Modified(object)) => self.line("MODIFIED", object, out),
             Ok(Event::Deleted(object)) => self.line("DELETED", object, out),
             Ok(Event::Bookmark { revision, initial_events_end }) => {
-                self.made("BOOKMARK", &self.bookmark(*revision, *initial_events_end), out);
+                self.bookmark(*revision, *initial_events_end, out);
             }
             Err(error) => {
                 let status = match error {
@@ -92,16 +96,19 @@ impl Form {
         }
     }
 
-    fn line(&mut self, kind: &str, object: &Arc<api::Object>, out: &mut BytesMut) {
+    fn view(&self) -> View<'_> {
+        View { kind: &self.kind, include: self.include, beta: self.accepted.beta, now: self.clock.now() }
+    }
+
+    fn line(&mut self, kind: &str, object: &Arc<Object>, out: &mut BytesMut) {
         match self.accepted.shape {
             Shape::Whole if self.accepted.encoding == Encoding::Json => put(kind, object.json(), out),
             Shape::Whole => self.made(kind, &object.tree(), out),
-            Shape::Metadata | Shape::MetadataList => self.made(kind, &table::metadata(object), out),
+            Shape::Metadata | Shape::MetadataList => self.made(kind, &self.view().metadata(object), out),
             Shape::Table => {
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
                 let first = !std::mem::replace(&mut self.started, true);
-                let now = self.clock.now();
-                let table = table::table(&self.kind, std::slice::from_ref(object), meta, self.include, first, now);
+                let table = self.view().table(std::slice::from_ref(object), meta, first);
                 self.made(kind, &table, out);
             }
         }
@@ -115,17 +122,16 @@ impl Form {
         }
     }
 
-    fn bookmark(&self, revision: u64, is_end: bool) -> Tree {
-        let mut meta = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+    /// An object of the kind that has nothing but a version; shown in the client's form, as any other.
+    fn bookmark(&mut self, revision: u64, is_end: bool, out: &mut BytesMut) {
+        let mut meta = json!({ "resourceVersion": revision.to_string() });
         if is_end {
             meta["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
-        match self.accepted.shape {
-            Shape::Whole => json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta }),
-            Shape::Metadata | Shape::MetadataList => {
-                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta })
-            }
-            Shape::Table => table::table(&self.kind, &[], meta, self.include, false, self.clock.now()),
+        let tree = json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta });
+        match Object::from_tree(&tree) {
+            Ok(object) => self.line("BOOKMARK", &Arc::new(object), out),
+            Err(_) => self.made("BOOKMARK", &tree, out),
         }
     }
 }

@@ -4,13 +4,14 @@
 
 mod cluster;
 mod core;
+mod pod;
 mod rest;
 mod workload;
 
 use api::kinds::{self, Kind};
 use api::object::edit;
 use api::time::{self, Timestamp};
-use api::{Object, Tree};
+use api::{Object, Rejected, Tree};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -25,54 +26,80 @@ pub(super) enum Include {
 // === impl Include ===
 
 impl Include {
-    pub(super) fn parse(text: &str) -> Include {
+    pub(super) fn parse(text: &str) -> Result<Include, Rejected> {
         match text {
-            "None" => Include::None,
-            "Object" => Include::Object,
-            _ => Include::Metadata,
+            "" | "Metadata" => Ok(Include::Metadata),
+            "None" => Ok(Include::None),
+            "Object" => Ok(Include::Object),
+            other => Err(Rejected::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))),
         }
     }
 }
 
-/// A `meta.k8s.io/v1` Table.
-pub(super) fn table(
-    kind: &Kind,
-    objects: &[Arc<Object>],
-    meta: Tree,
-    include: Include,
-    with_columns: bool,
-    now: Timestamp,
-) -> Tree {
-    let columns = kinds::columns(kind.group(), &kind.kind);
-    let definition = |column: &kinds::Column| {
-        json!({
-            "name": column.name, "type": column.value_type, "format": column.format,
-            "description": "", "priority": column.priority,
-        })
-    };
-    let definitions = if with_columns { columns.iter().map(definition).collect() } else { Vec::new() };
-    let rows: Vec<Tree> = objects
-        .iter()
-        .map(|object| {
-            let tree = object.tree();
-            let cells = cells(kind, columns, &tree, now);
-            match include {
-                Include::None => json!({ "cells": cells }),
-                Include::Metadata => json!({ "cells": cells, "object": metadata(object) }),
-                Include::Object => json!({ "cells": cells, "object": tree }),
-            }
-        })
-        .collect();
-    json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": definitions, "rows": rows,
-    })
+/// How one client is shown objects that it does not want whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) kind: &'a Kind,
+    pub(super) include: Include,
+    /// As `meta.k8s.io/v1beta1`.
+    pub(super) beta: bool,
+    pub(super) now: Timestamp,
 }
 
-/// An object's `PartialObjectMetadata`.
-pub(super) fn metadata(object: &Object) -> Tree {
-    let mut tree = object.tree();
-    let meta = edit::remove(&mut tree, &["metadata"]).unwrap_or_default();
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta })
+// === impl View ===
+
+impl View<'_> {
+    pub(super) fn api_version(&self) -> &'static str {
+        if self.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    }
+
+    /// A Table. Only the first one of a watch has columns.
+    pub(super) fn table(&self, objects: &[Arc<Object>], meta: Tree, with_columns: bool) -> Tree {
+        let columns = kinds::columns(self.kind.group(), &self.kind.kind);
+        let definition = |column: &kinds::Column| {
+            json!({
+                "name": column.name, "type": column.value_type, "format": column.format,
+                "description": "", "priority": column.priority,
+            })
+        };
+        let definitions = with_columns.then(|| columns.iter().map(definition).collect::<Vec<_>>());
+        let rows: Vec<Tree> = objects.iter().map(|object| self.row(columns, object.tree())).collect();
+        json!({
+            "kind": "Table", "apiVersion": self.api_version(), "metadata": meta, "columnDefinitions": definitions,
+            "rows": rows,
+        })
+    }
+
+    fn row(&self, columns: &[kinds::Column], tree: Tree) -> Tree {
+        let mut row = json!({ "cells": cells(self.kind, columns, &tree, self.now) });
+        if self.kind.group().is_empty() && self.kind.kind == "Pod" {
+            let conditions = pod::conditions(&tree);
+            if !conditions.is_empty() {
+                row["conditions"] = conditions.into();
+            }
+        }
+        // The end of a streamed list must be seen, whatever is left out.
+        let is_end = edit::at(&tree, &["metadata", "annotations", "k8s.io/initial-events-end"]).is_some();
+        row["object"] = match self.include {
+            Include::None if !is_end => Tree::Null,
+            Include::None | Include::Metadata => self.partial(tree),
+            Include::Object => tree,
+        };
+        row
+    }
+
+    /// An object's `PartialObjectMetadata`.
+    pub(super) fn metadata(&self, object: &Object) -> Tree {
+        self.partial(object.tree())
+    }
+
+    fn partial(&self, mut tree: Tree) -> Tree {
+        let meta = edit::remove(&mut tree, &["metadata"]).unwrap_or_default();
+        json!({ "kind": "PartialObjectMetadata", "apiVersion": self.api_version(), "metadata": meta })
+    }
 }
 
 fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: Timestamp) -> Vec<Tree> {

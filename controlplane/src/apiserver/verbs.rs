@@ -3,6 +3,7 @@
 use super::body::{self, Body};
 use super::decode::{self, Wanted};
 use super::media::{self, Accepted, Offer, Shape};
+use super::options::Listing;
 use super::request::{Info, Query};
 use super::table::Include;
 use super::{Server, answer, node, options, stream};
@@ -11,9 +12,10 @@ use api::codec::{self, Strictness};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::Reason;
+use api::selector::Fields;
 use api::{Rejected, Tree};
 use bytes::Bytes;
-use client::{ListOptions, Patch, WatchOptions};
+use client::{Patch, WatchOptions};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -100,8 +102,10 @@ impl Server {
 
     fn authorize(&self, user: &User, info: &Info, query: &Query, verb: &str) -> Result<(), Rejected> {
         // A list or watch of one name by field selector is a read of that object alone.
-        let selected = query.text("fieldSelector").strip_prefix("metadata.name=").filter(|name| !name.contains(','));
-        let name = if info.name.is_empty() { selected.unwrap_or_default() } else { &info.name };
+        let is_read = info.name.is_empty() && matches!(verb, "list" | "watch");
+        let selector = Some(query.text("fieldSelector")).filter(|text| is_read && !text.is_empty());
+        let selector = selector.and_then(|text| Fields::parse(text).ok()).unwrap_or_default();
+        let name = selector.exact("metadata.name").unwrap_or(&info.name);
         let namespace = match (&info.namespace, info.plural.as_str(), info.group.as_str()) {
             (Some(namespace), ..) => namespace.as_str(),
             (None, "namespaces", "") => &info.name,
@@ -128,34 +132,28 @@ impl Server {
     }
 
     async fn list(&self, asked: &Asked) -> Result<Response<Body>, Rejected> {
-        let options = asked.list_options()?;
-        let page = match asked.query.text("resourceVersionMatch") {
-            "Exact" if options.next.is_none() => self.registry.list_exact(asked.call(), options).await?,
-            _ => self.registry.list(asked.call(), options).await?,
+        let Listing { options, exact } = options::list(&asked.query)?;
+        let page = if exact {
+            self.registry.list_exact(asked.call(), options).await?
+        } else {
+            self.registry.list(asked.call(), options).await?
         };
         asked.show_list(self, &page)
     }
 
     async fn watch(&self, asked: &Asked) -> Result<Response<Body>, Rejected> {
         media::check_stream(asked.accepted)?;
-        let query = &asked.query;
-        let seconds = query.number("timeoutSeconds")?;
-        let options = WatchOptions {
-            label_selector: query.text("labelSelector").to_owned(),
-            field_selector: query.text("fieldSelector").to_owned(),
-            revision: query.revision()?.unwrap_or(0),
-            bookmarks: query.is_true("allowWatchBookmarks"),
-            initial_events: query.is_true("sendInitialEvents"),
-        };
+        let life = stream::life(asked.query.integer("timeoutSeconds")?);
+        let options = WatchOptions { lasts: Some(life), ..options::watch(&asked.query)? };
         let form = stream::Form {
             kind: Arc::clone(&asked.kind),
             accepted: asked.accepted,
-            include: Include::parse(query.text("includeObject")),
+            include: asked.include()?,
             clock: self.clock.clone(),
             started: false,
         };
         match self.registry.watch(asked.call(), options).await {
-            Ok(events) => Ok(stream::response(events, form, seconds, self.shutdown.clone())),
+            Ok(events) => Ok(stream::response(events, form, life, self.shutdown.clone())),
             Err(rejected) if rejected.is_expired() => Ok(stream::refused(&rejected)),
             Err(rejected) => Err(rejected),
         }
@@ -163,8 +161,8 @@ impl Server {
 
     async fn create(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
         let (tree, warnings) = asked.decode(headers, &body, options::Write::Create)?;
-        if let Some(tree) = self.answer_token(asked, &tree).await? {
-            return Ok(answer::tree(StatusCode::CREATED, &tree, asked.accepted));
+        if let Some(object) = self.answer_token(asked, &tree).await? {
+            return asked.show(self, StatusCode::CREATED, &object);
         }
         let written = self.registry.create(asked.dry_call(), tree).await?;
         asked.written(self, &written, warnings)
@@ -197,8 +195,9 @@ impl Server {
     }
 
     async fn delete(&self, asked: &Asked, headers: &HeaderMap, body: Bytes) -> Result<Response<Body>, Rejected> {
-        let options = options::delete(&asked.query, header_text(headers, header::CONTENT_TYPE), &body)?;
+        let (options, is_told) = options::delete(&asked.query, header_text(headers, header::CONTENT_TYPE), &body)?;
         match self.registry.delete(asked.call(), options).await? {
+            Deleted::Stays(object) if is_told => asked.show(self, StatusCode::ACCEPTED, &object),
             Deleted::Stays(object) => asked.show(self, StatusCode::OK, &object),
             Deleted::Gone(object) if asked.returns_deleted() => asked.show(self, StatusCode::OK, &object),
             Deleted::Gone(object) => {
@@ -223,8 +222,8 @@ impl Server {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Rejected> {
-        let list = asked.list_options()?;
-        let options = options::delete(&asked.query, header_text(headers, header::CONTENT_TYPE), &body)?;
+        let list = options::list(&asked.query)?.options;
+        let (options, _) = options::delete(&asked.query, header_text(headers, header::CONTENT_TYPE), &body)?;
         let page = self.registry.delete_collection(asked.call(), list, options).await?;
         asked.show_list(self, &page)
     }
@@ -248,16 +247,12 @@ impl Asked {
         Call { dry_run: self.query.is_dry_run(), ..self.call() }
     }
 
-    fn list_options(&self) -> Result<ListOptions, Rejected> {
-        let limit = self.query.number("limit")?.unwrap_or(0);
-        self.query.integer("timeoutSeconds")?;
-        Ok(ListOptions {
-            label_selector: self.query.text("labelSelector").to_owned(),
-            field_selector: self.query.text("fieldSelector").to_owned(),
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            next: self.query.get("continue").map(str::to_owned),
-            revision: self.query.revision()?,
-        })
+    /// What the rows of a table carry; refused only where a table is asked for.
+    fn include(&self) -> Result<Include, Rejected> {
+        match Include::parse(self.query.text("includeObject")) {
+            Err(rejected) if self.accepted.shape == Shape::Table => Err(rejected),
+            include => Ok(include.unwrap_or(Include::Metadata)),
+        }
     }
 
     fn show(&self, server: &Server, status: StatusCode, object: &Arc<api::Object>) -> Result<Response<Body>, Rejected> {
@@ -267,8 +262,7 @@ impl Asked {
             let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
             return Err(Rejected::new(Reason::NotAcceptable, format!("{why} ({what})")));
         }
-        let include = Include::parse(self.query.text("includeObject"));
-        Ok(answer::object(status, object, &self.kind, self.accepted, include, server.clock.now()))
+        Ok(answer::object(status, object, &self.kind, self.accepted, self.include()?, server.clock.now()))
     }
 
     fn show_list(&self, server: &Server, page: &Page) -> Result<Response<Body>, Rejected> {
@@ -277,8 +271,7 @@ impl Asked {
             let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({what})");
             return Err(Rejected::new(Reason::NotAcceptable, why));
         }
-        let include = Include::parse(self.query.text("includeObject"));
-        Ok(answer::list(page, &self.kind, self.accepted, include, server.clock.now()))
+        Ok(answer::list(page, &self.kind, self.accepted, self.include()?, server.clock.now()))
     }
 
     /// What Go calls the value that upstream has of an object or a list.
@@ -303,19 +296,24 @@ impl Asked {
         Ok(response)
     }
 
-    /// Pods and a few others answer a delete with what was deleted; the rest with a Status.
+    /// Some kinds answer a delete with what was deleted (upstream's `ReturnDeletedObject`); the rest with a Status.
     fn returns_deleted(&self) -> bool {
-        self.kind.group().is_empty()
-            && matches!(
+        match self.kind.group() {
+            "" => matches!(
                 self.kind.kind.as_str(),
-                "Pod"
+                "Namespace"
+                    | "Pod"
                     | "Service"
                     | "ServiceAccount"
                     | "PersistentVolume"
                     | "PersistentVolumeClaim"
                     | "PodTemplate"
                     | "ResourceQuota"
-            )
+            ),
+            "storage.k8s.io" => self.kind.kind != "CSIStorageCapacity",
+            "resource.k8s.io" => true,
+            _ => false,
+        }
     }
 
     /// The body as a tree of the kind that belongs here, and what is to be warned of.

@@ -3,7 +3,7 @@
 use super::{Config, Watched, due, settle};
 use api::resource::NAMESPACES;
 use api::view::Owned;
-use client::{DeleteOptions, Error, Key, ListOptions, Queue, Target, WriteOptions};
+use client::{DeleteOptions, Error, Key, ListOptions, Propagation, Queue, Target, WriteOptions};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,7 +41,9 @@ async fn empty(config: &Config, namespace: &str) -> Result<usize, Error> {
         let found = cluster.list(&kind.resource, Some(namespace), ListOptions::default()).await?;
         for object in &found.items {
             let target = Target::namespaced(&kind.resource, namespace, object.name());
-            match cluster.delete(target, DeleteOptions::default()).await {
+            // Said outright: what is left to itself here would wait for a namespace that is gone.
+            let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+            match cluster.delete(target, options).await {
                 Ok(None) => {}
                 Ok(Some(_)) => left += 1,
                 Err(error) if error.is_not_found() => {}
@@ -52,7 +54,9 @@ async fn empty(config: &Config, namespace: &str) -> Result<usize, Error> {
     if left == 0 {
         let target = Target::cluster(&NAMESPACES, namespace);
         let mut tree = cluster.get(target).await?.tree();
-        api::object::edit::set(&mut tree, &["spec", "finalizers"], json!([]));
+        let finalizers = api::object::edit::list(&tree, &["spec", "finalizers"]);
+        let others: Vec<_> = finalizers.iter().filter(|known| *known != "kubernetes").cloned().collect();
+        api::object::edit::set(&mut tree, &["spec", "finalizers"], json!(others));
         cluster.update(target.subresource("finalize"), tree, WriteOptions::by("namespace-controller")).await?;
     }
     Ok(left)

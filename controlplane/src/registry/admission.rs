@@ -1,7 +1,7 @@
 //! What a new object is given or refused by the state of the cluster: by the admission plugins of kube-apiserver that do
 //! the same.
 
-use super::{Call, Registry, keys};
+use super::{Call, Registry, keys, namespace};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::Cause;
@@ -41,6 +41,10 @@ impl Registry {
 pub(super) fn create(registry: &Registry, kind: &Kind, tree: &mut Tree) -> Result<(), Rejected> {
     match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => pod(registry, tree),
+        ("", "Namespace") => {
+            namespace::hold(tree);
+            Ok(())
+        }
         ("", "Node") => {
             if !registry.is_disabled("TaintNodesByCondition") {
                 not_ready(tree);

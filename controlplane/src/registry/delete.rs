@@ -1,9 +1,10 @@
 //! delete: at once, or marked so that finalizers and nodes can do their part first.
 
-use super::{Call, Deleted, Page, Registry, convert, keys};
+use super::{Call, Deleted, Page, Registry, convert, keys, namespace};
+use api::kinds::Kind;
 use api::object::edit;
-use api::time::{self, SignedDuration};
-use api::{Object, Rejected, Tree};
+use api::time::{self, SignedDuration, Timestamp};
+use api::{Object, Rejected, Resource, Tree};
 use client::{DeleteOptions, ListOptions, Propagation};
 use std::sync::Arc;
 
@@ -12,12 +13,24 @@ const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
 /// What a delete makes of an object; pure.
-enum Step {
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
     Remove,
     /// The object with its deletion marked.
     Mark(Tree),
+    /// The same, and nothing has to happen before it goes: watchers see the mark, then the end.
+    MarkAndRemove(Tree),
     /// It is being deleted already, and nothing changes.
     Wait,
+}
+
+/// How much time an object is given to end.
+enum Grace {
+    /// Its kind knows none.
+    None,
+    Seconds(i64),
+    /// It has been given time before, and not less is wanted now.
+    Pending,
 }
 
 impl Registry {
@@ -48,7 +61,15 @@ impl Registry {
             };
             let old = &stored.object;
             check(&call, old, &options)?;
-            match step(&call, old.tree(), &options, self.clock().now()) {
+            let is_namespace = call.kind.group().is_empty() && call.kind.kind == "Namespace";
+            let now = self.clock().now();
+            let step = if is_namespace {
+                self.check_mortal(&call)?;
+                namespace::delete(old.tree(), &options, now)
+            } else {
+                step(call.kind, old.tree(), &options, now)
+            };
+            match step {
                 Step::Wait => return Ok(Deleted::Stays(Arc::clone(old))),
                 Step::Remove => {
                     if let Some(gone) = self.remove(&call, old, &old.tree()).await? {
@@ -58,6 +79,15 @@ impl Registry {
                 Step::Mark(tree) => {
                     if let Some(marked) = self.put_marked(&call, old, tree).await? {
                         return Ok(Deleted::Stays(marked));
+                    }
+                }
+                Step::MarkAndRemove(tree) => {
+                    let Some(marked) = self.put_marked(&call, old, tree).await? else { continue };
+                    if call.dry_run {
+                        return Ok(Deleted::Gone(marked));
+                    }
+                    if let Some(gone) = self.remove(&call, &marked, &marked.tree()).await? {
+                        return Ok(Deleted::Gone(gone));
                     }
                 }
             }
@@ -111,76 +141,228 @@ impl Registry {
     }
 }
 
-/// The caller's preconditions.
+/// The caller's preconditions. Upstream names the kind here where it names the resource elsewhere.
 pub(super) fn check(call: &Call<'_>, object: &Object, options: &DeleteOptions) -> Result<(), Rejected> {
-    // Upstream has the kind at hand here, where it means the resource.
-    let resource = api::Resource { plural: call.kind.kind.clone().into(), ..call.kind.resource.clone() };
+    let named = Resource::new(call.kind.group().to_owned(), "", call.kind.kind.clone());
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
         let why = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
              deleted and then recreated",
             object.uid()
         );
-        return Err(Rejected::conflict(&resource, call.name, why));
+        return Err(Rejected::conflict(&named, call.name, why));
     }
     if let Some(revision) = options.revision.filter(|revision| *revision != object.revision()) {
         let why = format!(
-            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). The \
-             object might have been modified",
+            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
             object.revision()
         );
-        return Err(Rejected::conflict(&resource, call.name, why));
+        return Err(Rejected::conflict(&named, call.name, why));
     }
     Ok(())
 }
 
-fn step(call: &Call<'_>, mut tree: Tree, options: &DeleteOptions, now: time::Timestamp) -> Step {
+fn step(kind: &Kind, mut tree: Tree, options: &DeleteOptions, now: Timestamp) -> Step {
     let before = tree.clone();
-    let is_pod = call.kind.group().is_empty() && call.kind.kind == "Pod";
-    let is_namespace = call.kind.group().is_empty() && call.kind.kind == "Namespace";
-    finalizers(&mut tree, options.propagation);
-    let grace = if is_pod { pod_grace(&tree, options) } else { 0 };
+    let is_pod = kind.group().is_empty() && kind.kind == "Pod";
+    let grace = if is_pod { give_time(&mut tree, options, now) } else { Grace::None };
+    if matches!(grace, Grace::Pending) {
+        return Step::Wait;
+    }
+    let propagation = propagation(kind, &tree, options);
+    set_finalizers(&mut tree, propagation);
     let held = !edit::list(&tree, &["metadata", "finalizers"]).is_empty();
-    let full = is_namespace && !edit::list(&tree, &["spec", "finalizers"]).is_empty();
-    if grace == 0 && !held && !full {
-        return Step::Remove;
-    }
-    let marked = edit::text(&tree, &["metadata", "deletionTimestamp"]);
-    let left = edit::integer(&tree, &["metadata", "deletionGracePeriodSeconds"]);
-    if marked.is_empty() || left.is_some_and(|left| grace < left) {
-        let at = now + SignedDuration::from_secs(grace);
-        edit::set(&mut tree, &["metadata", "deletionTimestamp"], time::seconds(at));
-        edit::set(&mut tree, &["metadata", "deletionGracePeriodSeconds"], grace);
-        if let Some(generation) = edit::integer(&tree, &["metadata", "generation"]) {
-            edit::set(&mut tree, &["metadata", "generation"], generation + 1);
-        }
-    }
-    if is_namespace {
-        edit::set(&mut tree, &["status", "phase"], "Terminating");
+    match grace {
+        Grace::None if !held => return Step::Remove,
+        Grace::None => mark(&mut tree, now),
+        Grace::Seconds(0) if !held => return Step::MarkAndRemove(tree),
+        Grace::Seconds(_) | Grace::Pending => {}
     }
     if tree == before { Step::Wait } else { Step::Mark(tree) }
 }
 
+/// Marks an object that knows no grace: what holds it may go on at once.
+fn mark(tree: &mut Tree, now: Timestamp) {
+    let marked = time::parse(edit::text(tree, &["metadata", "deletionTimestamp"]));
+    if marked.is_none() {
+        count_generation(tree);
+    }
+    if marked.is_none_or(|marked| marked > now) {
+        edit::set(tree, &["metadata", "deletionTimestamp"], time::seconds(now));
+    }
+    edit::set(tree, &["metadata", "deletionGracePeriodSeconds"], 0);
+}
+
+/// Gives a pod its time to end. Once given, it may only become shorter.
+fn give_time(pod: &mut Tree, options: &DeleteOptions, now: Timestamp) -> Grace {
+    let wanted = options.grace_period_seconds.map(|wanted| if wanted < 0 { 1 } else { wanted });
+    let Some(marked) = time::parse(edit::text(pod, &["metadata", "deletionTimestamp"])) else {
+        let grace = pod_grace(pod, wanted);
+        let at = now + SignedDuration::from_secs(grace);
+        edit::set(pod, &["metadata", "deletionTimestamp"], time::seconds(at));
+        edit::set(pod, &["metadata", "deletionGracePeriodSeconds"], grace);
+        count_generation(pod);
+        return Grace::Seconds(grace);
+    };
+    let given = edit::integer(pod, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
+    if given == 0 {
+        return Grace::None;
+    }
+    let Some(mut grace) = wanted.filter(|wanted| *wanted < given) else { return Grace::Pending };
+    let mut at = marked - SignedDuration::from_secs(given) + SignedDuration::from_secs(grace);
+    if at < now {
+        // The shorter time is over already; whoever ends the pod is still to be told.
+        at = now;
+        grace = grace.min(1);
+    }
+    edit::set(pod, &["metadata", "deletionTimestamp"], time::seconds(at));
+    edit::set(pod, &["metadata", "deletionGracePeriodSeconds"], grace);
+    Grace::Seconds(grace)
+}
+
 /// A pod that no node runs needs no time to end.
-fn pod_grace(pod: &Tree, options: &DeleteOptions) -> i64 {
+fn pod_grace(pod: &Tree, wanted: Option<i64>) -> i64 {
     let unbound = edit::text(pod, &["spec", "nodeName"]).is_empty();
     let ended = matches!(edit::text(pod, &["status", "phase"]), "Succeeded" | "Failed");
     if unbound || ended {
         return 0;
     }
-    let own = edit::integer(pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(30);
-    options.grace_period_seconds.map_or(own, i64::from).max(0)
+    let own = edit::integer(pod, &["spec", "terminationGracePeriodSeconds"]);
+    match wanted.or(own).unwrap_or(0) {
+        grace if grace < 0 => 1,
+        grace => grace,
+    }
 }
 
-fn finalizers(tree: &mut Tree, propagation: Option<Propagation>) {
-    let wanted = match propagation {
-        Some(Propagation::Orphan) => Some(ORPHAN),
-        Some(Propagation::Foreground) => Some(FOREGROUND),
-        Some(Propagation::Background) | None => None,
+fn count_generation(tree: &mut Tree) {
+    if let Some(generation) = edit::integer(tree, &["metadata", "generation"]).filter(|generation| *generation > 0) {
+        edit::set(tree, &["metadata", "generation"], generation + 1);
+    }
+}
+
+/// What happens to the dependents: as the caller says, else as finalizers say that are there, else as the kind's
+/// version has it since before there was a garbage collector.
+fn propagation(kind: &Kind, tree: &Tree, options: &DeleteOptions) -> Propagation {
+    if kind.kind == "Event" && matches!(kind.group(), "" | "events.k8s.io") {
+        return Propagation::Background;
+    }
+    let has = |finalizer: &str| edit::list(tree, &["metadata", "finalizers"]).iter().any(|known| known == finalizer);
+    let own = match (kind.group(), kind.version(), kind.kind.as_str()) {
+        ("batch", "v1", "Job") | ("", "v1", "ReplicationController") => Propagation::Orphan,
+        _ => Propagation::Background,
     };
-    let Some(wanted) = wanted else { return };
-    let has = edit::list(tree, &["metadata", "finalizers"]).iter().any(|known| known == wanted);
-    if !has {
-        edit::push(tree, &["metadata", "finalizers"], wanted);
+    match options.propagation {
+        Some(wanted) => wanted,
+        None if has(ORPHAN) => Propagation::Orphan,
+        None if has(FOREGROUND) => Propagation::Foreground,
+        None => own,
+    }
+}
+
+pub(super) fn set_finalizers(tree: &mut Tree, propagation: Propagation) {
+    let wanted = match propagation {
+        Propagation::Orphan => Some(ORPHAN),
+        Propagation::Foreground => Some(FOREGROUND),
+        Propagation::Background => None,
+    };
+    let is_ours = |known: &Tree| known == ORPHAN || known == FOREGROUND;
+    let known = edit::list(tree, &["metadata", "finalizers"]);
+    if known.iter().filter(|known| is_ours(known)).map(Tree::as_str).eq(wanted.map(Some)) {
+        return;
+    }
+    let mut kept: Vec<Tree> = known.iter().filter(|known| !is_ours(known)).cloned().collect();
+    kept.extend(wanted.map(Tree::from));
+    if kept.is_empty() {
+        edit::remove(tree, &["metadata", "finalizers"]);
+    } else {
+        edit::set(tree, &["metadata", "finalizers"], kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::resource::{CONFIG_MAPS, PODS};
+    use serde_json::json;
+
+    fn now() -> Timestamp {
+        time::parse("2026-01-01T00:01:00Z").expect("a time")
+    }
+
+    fn stepped(resource: &Resource, tree: Tree, options: &DeleteOptions) -> Step {
+        step(api::kinds::find(resource).expect("built in"), tree, options, now())
+    }
+
+    fn with_grace(seconds: i64) -> DeleteOptions {
+        DeleteOptions { grace_period_seconds: Some(seconds), ..DeleteOptions::default() }
+    }
+
+    fn propagated(propagation: Propagation) -> DeleteOptions {
+        DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() }
+    }
+
+    #[test]
+    fn a_pod_has_time_to_end_and_never_more_than_before() {
+        let bound =
+            json!({"metadata": {"generation": 1}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
+        let given = |tree: Tree, options: &DeleteOptions| match stepped(&PODS, tree, options) {
+            Step::Mark(tree) => {
+                let at = edit::text(&tree, &["metadata", "deletionTimestamp"]).to_owned();
+                (edit::integer(&tree, &["metadata", "deletionGracePeriodSeconds"]), at)
+            }
+            Step::MarkAndRemove(_) => (Some(0), "gone".to_owned()),
+            Step::Remove => (None, "removed".to_owned()),
+            Step::Wait => (None, "waits".to_owned()),
+        };
+        let marked = |given: i64, at: &str| {
+            let mut tree = bound.clone();
+            edit::set(&mut tree, &["metadata", "deletionTimestamp"], at);
+            edit::set(&mut tree, &["metadata", "deletionGracePeriodSeconds"], given);
+            tree
+        };
+        let soon = "2026-01-01T00:01:20Z";
+        for (tree, options, grace, at) in [
+            (bound.clone(), DeleteOptions::default(), Some(30), "2026-01-01T00:01:30Z"),
+            (bound.clone(), with_grace(-1), Some(1), "2026-01-01T00:01:01Z"),
+            (bound.clone(), with_grace(0), Some(0), "gone"),
+            (json!({"spec": {}}), DeleteOptions::default(), Some(0), "gone"),
+            (marked(30, soon), DeleteOptions::default(), None, "waits"),
+            (marked(30, soon), with_grace(60), None, "waits"),
+            (marked(30, soon), with_grace(15), Some(15), "2026-01-01T00:01:05Z"),
+            // Of the five seconds nothing is left; the node is told all the same.
+            (marked(30, soon), with_grace(5), Some(1), "2026-01-01T00:01:00Z"),
+            (marked(30, soon), with_grace(0), Some(0), "gone"),
+            (marked(0, soon), DeleteOptions::default(), None, "removed"),
+        ] {
+            assert_eq!(given(tree.clone(), &options), (grace, at.to_owned()), "{tree} {options:?}");
+        }
+    }
+
+    #[test]
+    fn finalizers_follow_the_propagation_policy() {
+        let finalizers = |tree: Tree, options: &DeleteOptions| match stepped(&CONFIG_MAPS, tree, options) {
+            Step::Mark(tree) => edit::list(&tree, &["metadata", "finalizers"]).to_vec(),
+            Step::Remove => vec!["removed".into()],
+            Step::MarkAndRemove(_) | Step::Wait => vec!["waits".into()],
+        };
+        let map = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
+        let marked = json!({"metadata": {"finalizers": ["a/b", "foregroundDeletion"],
+            "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}});
+        for (tree, options, expected) in [
+            (map(&[]), DeleteOptions::default(), &["removed"][..]),
+            (map(&[]), propagated(Propagation::Orphan), &["orphan"]),
+            (map(&["a/b"]), propagated(Propagation::Foreground), &["a/b", "foregroundDeletion"]),
+            (map(&["orphan"]), propagated(Propagation::Background), &["removed"]),
+            (marked.clone(), DeleteOptions::default(), &["waits"]),
+            (marked, propagated(Propagation::Background), &["a/b"]),
+        ] {
+            assert_eq!(finalizers(tree.clone(), &options), expected, "{tree} {options:?}");
+        }
+        let jobs = Resource::new("batch", "v1", "jobs");
+        let Step::Mark(job) = stepped(&jobs, json!({"metadata": {}}), &DeleteOptions::default()) else {
+            panic!("a Job of batch/v1 orphans its pods")
+        };
+        assert_eq!(edit::list(&job, &["metadata", "finalizers"]), ["orphan"]);
     }
 }

@@ -35,7 +35,7 @@ impl Registry {
             let message = "Non-matching dry-run options in request and content: [] and [All]";
             return Err(Rejected::bad_request(message));
         }
-        let grace = edit::integer(&options, &["gracePeriodSeconds"]).and_then(|grace| u32::try_from(grace).ok());
+        let grace = edit::integer(&options, &["gracePeriodSeconds"]);
         let text = |path: &[&str]| Some(edit::text(&options, path).to_owned()).filter(|text| !text.is_empty());
         let mut options = DeleteOptions {
             grace_period_seconds: grace,

@@ -4,11 +4,12 @@
 //! since nobody watches by it.
 
 use super::shelf::Stored;
+use api::kinds::Kind;
 use api::object::edit;
 use api::{Rejected, Tree};
 use std::borrow::Cow;
 
-/// Label, place in the tree, and what an absent value counts as.
+/// Label, place in the stored tree, and what an absent value counts as.
 type Row = (&'static str, &'static [&'static str], &'static str);
 
 const PODS: &[Row] = &[
@@ -30,6 +31,13 @@ const EVENTS: &[Row] = &[
     ("involvedObject.apiVersion", &["involvedObject", "apiVersion"], ""),
     ("involvedObject.resourceVersion", &["involvedObject", "resourceVersion"], ""),
     ("involvedObject.fieldPath", &["involvedObject", "fieldPath"], ""),
+    ("reason", &["reason"], ""),
+    ("reportingComponent", &["reportingComponent"], ""),
+    ("source", &["source", "component"], ""),
+    ("type", &["type"], ""),
+];
+/// The same objects, as `events.k8s.io` names their fields.
+const NEW_EVENTS: &[Row] = &[
     ("regarding.kind", &["involvedObject", "kind"], ""),
     ("regarding.namespace", &["involvedObject", "namespace"], ""),
     ("regarding.name", &["involvedObject", "name"], ""),
@@ -38,44 +46,79 @@ const EVENTS: &[Row] = &[
     ("regarding.resourceVersion", &["involvedObject", "resourceVersion"], ""),
     ("regarding.fieldPath", &["involvedObject", "fieldPath"], ""),
     ("reason", &["reason"], ""),
-    ("reportingComponent", &["reportingComponent"], ""),
     ("reportingController", &["reportingComponent"], ""),
-    ("source", &["source", "component"], ""),
     ("type", &["type"], ""),
 ];
 
-fn rows(collection: &str) -> &'static [Row] {
-    match collection {
-        "core/pods" => PODS,
-        "core/events" => EVENTS,
-        "core/nodes" => &[("spec.unschedulable", &["spec", "unschedulable"], "false")],
-        "core/namespaces" => &[("status.phase", &["status", "phase"], "")],
-        "core/secrets" => &[("type", &["type"], "")],
-        "core/services" => &[("spec.clusterIP", &["spec", "clusterIP"], ""), ("spec.type", &["spec", "type"], "")],
-        "core/replicationcontrollers" | "apps/replicasets" => &[("status.replicas", &["status", "replicas"], "0")],
-        "batch/jobs" => &[("status.successful", &["status", "succeeded"], "0")],
-        "certificates.k8s.io/certificatesigningrequests" => &[("spec.signerName", &["spec", "signerName"], "")],
-        _ => &[],
-    }
+/// The kind's labels beside name and namespace. `None` for a kind that upstream gives no rules of its own.
+fn rows(kind: &Kind) -> Option<&'static [Row]> {
+    Some(match (kind.group(), kind.kind.as_str()) {
+        ("", "Pod") => PODS,
+        ("", "Event") => EVENTS,
+        ("events.k8s.io", "Event") => NEW_EVENTS,
+        ("", "Node") => &[("spec.unschedulable", &["spec", "unschedulable"], "false")],
+        ("", "Namespace") => &[("status.phase", &["status", "phase"], "")],
+        ("", "Secret") => &[("type", &["type"], "")],
+        ("", "Service") => &[("spec.clusterIP", &["spec", "clusterIP"], ""), ("spec.type", &["spec", "type"], "")],
+        ("", "ReplicationController") => &[("status.replicas", &["status", "replicas"], "0")],
+        ("batch", "Job") => &[("status.successful", &["status", "succeeded"], "0")],
+        ("certificates.k8s.io", "CertificateSigningRequest" | "ClusterTrustBundle") => {
+            &[("spec.signerName", &["spec", "signerName"], "")]
+        }
+        ("certificates.k8s.io", "PodCertificateRequest") => &[
+            ("spec.signerName", &["spec", "signerName"], ""),
+            ("spec.podName", &["spec", "podName"], ""),
+            ("spec.nodeName", &["spec", "nodeName"], ""),
+        ],
+        ("resource.k8s.io", "ResourceSlice") => {
+            &[("spec.nodeName", &["spec", "nodeName"], ""), ("spec.driver", &["spec", "driver"], "")]
+        }
+        _ => return None,
+    })
 }
 
-/// Refuses a label that the kind does not know.
-pub(super) fn check(collection: &str, label: &str) -> Result<(), Rejected> {
-    let is_known = matches!(label, "metadata.name" | "metadata.namespace")
-        || rows(collection).iter().any(|(known, ..)| *known == label);
-    if is_known { Ok(()) } else { Err(Rejected::bad_request(format!("field label not supported: {label}"))) }
+/// Refuses a label that the kind does not know, in upstream's words, which are not the same for all kinds.
+pub(super) fn check(kind: &Kind, label: &str) -> Result<(), Rejected> {
+    let rows = rows(kind);
+    let is_known = match label {
+        "metadata.name" => true,
+        "metadata.namespace" => kind.namespaced || rows.is_none(),
+        label => rows.unwrap_or_default().iter().any(|(known, ..)| *known == label),
+    };
+    if is_known {
+        return Ok(());
+    }
+    Err(Rejected::bad_request(match (rows, kind.group(), kind.kind.as_str()) {
+        (None, ..) => {
+            format!("{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
+        (Some(_), "batch", "Job") => format!("field label {label:?} not supported for batchv1.Job"),
+        (Some(_), "resource.k8s.io", name) => {
+            format!("field label not supported for {}, Kind={name}: {label}", kind.api_version())
+        }
+        (Some(_), ..) => format!("field label not supported: {label}"),
+    }))
+}
+
+/// The label that stands for one that only old clients send.
+pub(super) fn current<'a>(kind: &Kind, label: &'a str) -> &'a str {
+    match (kind.group(), kind.kind.as_str(), label) {
+        ("", "Pod", "spec.host") => "spec.nodeName",
+        _ => label,
+    }
 }
 
 /// What the object has at a label that passed `check`.
-pub(super) fn value<'a>(collection: &str, label: &str, stored: &'a Stored) -> Cow<'a, str> {
+pub(super) fn value<'a>(kind: &Kind, label: &str, stored: &'a Stored) -> Cow<'a, str> {
+    let is_pod = kind.group().is_empty() && kind.kind == "Pod";
     match label {
         "metadata.name" => return Cow::Borrowed(stored.object.name()),
         "metadata.namespace" => return Cow::Borrowed(stored.object.namespace()),
-        "spec.nodeName" => return Cow::Borrowed(&stored.node),
-        "status.phase" if collection == "core/pods" => return Cow::Borrowed(&stored.phase),
+        "spec.nodeName" if is_pod => return Cow::Borrowed(&stored.node),
+        "status.phase" if is_pod => return Cow::Borrowed(&stored.phase),
         _ => {}
     }
-    let Some((_, path, absent)) = rows(collection).iter().find(|(known, ..)| *known == label) else {
+    let Some((_, path, absent)) = rows(kind).unwrap_or_default().iter().find(|(known, ..)| *known == label) else {
         return Cow::Borrowed("");
     };
     let tree = stored.object.tree();
@@ -83,5 +126,40 @@ pub(super) fn value<'a>(collection: &str, label: &str, stored: &'a Stored) -> Co
         None | Some(Tree::Null) => Cow::Borrowed(*absent),
         Some(Tree::String(text)) => Cow::Owned(text.clone()),
         Some(other) => Cow::Owned(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_knows_its_labels_and_refuses_others_in_its_own_words() {
+        let told = |group: &str, plural: &str, label: &str| {
+            let all = api::kinds::builtin().iter();
+            let kind = all.clone().find(|kind| kind.group() == group && &*kind.resource.plural == plural);
+            check(kind.expect("built in"), label).err().map(|rejected| rejected.message)
+        };
+        for (group, plural, label) in [
+            ("", "pods", "spec.hostNetwork"),
+            ("", "services", "spec.clusterIP"),
+            ("", "configmaps", "metadata.namespace"),
+            ("events.k8s.io", "events", "regarding.kind"),
+            ("", "events", "involvedObject.kind"),
+            ("batch", "jobs", "status.successful"),
+        ] {
+            assert_eq!(told(group, plural, label), None, "{plural} {label}");
+        }
+        let unknown =
+            "\"status.replicas\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+        for (group, plural, label, why) in [
+            ("", "pods", "spec.x", "field label not supported: spec.x"),
+            ("", "nodes", "metadata.namespace", "field label not supported: metadata.namespace"),
+            ("", "events", "regarding.kind", "field label not supported: regarding.kind"),
+            ("batch", "jobs", "a", "field label \"a\" not supported for batchv1.Job"),
+            ("apps", "replicasets", "status.replicas", unknown),
+        ] {
+            assert_eq!(told(group, plural, label).as_deref(), Some(why), "{plural} {label}");
+        }
     }
 }

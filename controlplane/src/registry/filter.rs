@@ -2,12 +2,15 @@
 
 use super::shelf::Stored;
 use super::{Call, fields, keys};
+use api::kinds::Kind;
 use api::selector::{Fields, Labels};
 use api::{Object, Rejected};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
+    kind: Arc<Kind>,
     pub(super) collection: String,
     /// `<namespace>/`, or nothing for all.
     pub(super) prefix: String,
@@ -19,20 +22,21 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn parse(call: &Call<'_>, labels: &str, fields: &str) -> Result<Filter, Rejected> {
-        let bad = |error: String| Rejected::bad_request(format!("unable to parse requirement: {error}"));
-        let labels = Labels::parse(labels).map_err(bad)?;
+        let labels = Labels::parse(labels).map_err(Rejected::bad_request)?;
         let mut parsed = Fields::parse(fields).map_err(Rejected::bad_request)?;
+        parsed = parsed.renamed(|path| fields::current(call.kind, path));
+        for requirement in parsed.requirements() {
+            fields::check(call.kind, &requirement.path)?;
+        }
         if !call.name.is_empty() {
             parsed = parsed.and("metadata.name", call.name);
         }
         let collection = keys::collection(&call.kind.resource);
-        for requirement in parsed.requirements() {
-            fields::check(&collection, &requirement.path)?;
-        }
         let node = (collection == "core/pods").then(|| parsed.exact("spec.nodeName")).flatten();
         let node = node.filter(|node| !node.is_empty()).map(str::to_owned);
         let prefix = call.namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        let filter = Filter { collection, prefix, node, labels, fields: parsed };
+        let kind = Arc::clone(call.kind);
+        let filter = Filter { kind, collection, prefix, node, labels, fields: parsed };
         filter.check_node(call)?;
         Ok(filter)
     }
@@ -51,7 +55,7 @@ impl Filter {
         let object = &stored.object;
         self.is_in_prefix(object)
             && self.labels.matches(|key| object.label(key))
-            && self.fields.matches(|path| Some(fields::value(&self.collection, path, stored)))
+            && self.fields.matches(|path| Some(fields::value(&self.kind, path, stored)))
     }
 
     pub(super) fn is_everything(&self) -> bool {

@@ -30,6 +30,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Memory {
     shelves: RwLock<HashMap<Box<str>, Arc<Shelf>>>,
     applied: AtomicU64,
+    /// Since when no change was missed; a collection that had nothing then has all of its history.
+    unbroken: AtomicU64,
     waiters: Mutex<Waiters>,
     definitions: Definitions,
     clock: Clock,
@@ -54,6 +56,7 @@ impl Memory {
         let memory = Arc::new(Memory {
             shelves: RwLock::default(),
             applied: AtomicU64::new(all.revision),
+            unbroken: AtomicU64::new(all.revision),
             waiters: Mutex::default(),
             definitions: Definitions::new(),
             clock,
@@ -69,8 +72,9 @@ impl Memory {
             return Arc::clone(shelf);
         }
         let mut shelves = self.shelves.write();
-        let revision = self.applied();
-        Arc::clone(shelves.entry(collection.into()).or_insert_with(|| Arc::new(Shelf::new(collection, revision))))
+        let unbroken = self.unbroken.load(Ordering::Acquire);
+        let shelf = || Arc::new(Shelf::new(collection, unbroken, self.applied()));
+        Arc::clone(shelves.entry(collection.into()).or_insert_with(shelf))
     }
 
     /// The kinds that are served, as the newest definitions here have them.
@@ -157,6 +161,11 @@ impl Memory {
 
     /// Takes the newest state where the changes that led to it are lost.
     fn catch_up(&self, all: Ranged) {
+        // Watches that are open see the way from there to here; nobody else may begin on it.
+        self.unbroken.store(all.revision, Ordering::Release);
+        for shelf in self.shelves.read().values() {
+            shelf.begin_at(all.revision);
+        }
         let mut changes: HashMap<String, BTreeMap<Arc<str>, Option<Arc<Object>>>> = HashMap::new();
         for (collection, shelf) in self.shelves.read().iter() {
             let gone = shelf.places().into_iter().map(|(place, _)| (place, None)).collect();

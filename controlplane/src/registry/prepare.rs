@@ -83,7 +83,6 @@ fn first_status(kind: &Kind, tree: &mut Tree, now: Timestamp) {
         }
         ("", "Namespace") => {
             edit::set(tree, &["status"], json!({"phase": "Active"}));
-            edit::set(tree, &["spec", "finalizers"], json!(["kubernetes"]));
         }
         ("", "PersistentVolumeClaim") => edit::set(tree, &["status"], json!({"phase": "Pending"})),
         ("", "PersistentVolume") => {

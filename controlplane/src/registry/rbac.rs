@@ -6,9 +6,10 @@ use super::memory::Memory;
 use super::user::{Attributes, User};
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// One `PolicyRule`.
-#[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Rule {
     pub(super) verbs: Vec<String>,
@@ -32,11 +33,13 @@ struct Binding {
     subjects: Vec<Subject>,
 }
 
+/// What a binding binds to.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RoleRef {
-    kind: String,
-    name: String,
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RoleRef {
+    pub(super) api_group: String,
+    pub(super) kind: String,
+    pub(super) name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,14 +57,19 @@ pub(super) struct Index {
     made_from: [u64; 4],
     /// By `User:NAME` or `Group:NAME`; the namespace is empty for rules of the whole cluster.
     grants: HashMap<String, Vec<Grant>>,
+    /// The rules of all roles, by name.
+    cluster_roles: HashMap<String, Arc<Vec<Rule>>>,
+    /// The same, by `<namespace>/<name>`.
+    roles: HashMap<String, Arc<Vec<Rule>>>,
 }
 
 #[derive(Debug)]
 struct Grant {
     namespace: String,
-    /// `ClusterRoleBinding "cluster-admins" of ClusterRole "cluster-admin"`.
+    /// `ClusterRoleBinding "cluster-admins" of ClusterRole "cluster-admin" to Group "admins"`.
     origin: String,
-    rules: Vec<Rule>,
+    /// Else what is said of a role that is not there.
+    rules: Result<Arc<Vec<Rule>>, String>,
 }
 
 const COLLECTIONS: [&str; 4] = [
@@ -80,43 +88,67 @@ impl Index {
 
     pub(super) fn build(memory: &Memory) -> Index {
         let made_from = revisions(memory);
-        let roles = |collection: &str| -> HashMap<String, Vec<Rule>> {
+        let roles = |collection: &str| -> HashMap<String, Arc<Vec<Rule>>> {
             let (all, _) = memory.shelf(collection).range("", || 0);
             let rules = |stored: &super::shelf::Stored| stored.object.read::<Role>().unwrap_or_default().rules;
-            all.iter().map(|stored| (place(stored), rules(stored))).collect()
+            all.iter().map(|stored| (place(stored), Arc::new(rules(stored)))).collect()
         };
-        let (cluster_roles, own_roles) = (roles(COLLECTIONS[0]), roles(COLLECTIONS[2]));
-        let mut index = Index { made_from, grants: HashMap::new() };
+        let (cluster_roles, roles) = (roles(COLLECTIONS[0]), roles(COLLECTIONS[2]));
+        let mut index = Index { made_from, grants: HashMap::new(), cluster_roles, roles };
         for (collection, kind) in [(COLLECTIONS[1], "ClusterRoleBinding"), (COLLECTIONS[3], "RoleBinding")] {
             for stored in memory.shelf(collection).range("", || 0).0 {
-                let Ok(binding) = stored.object.read::<Binding>() else { continue };
-                let namespace = stored.object.namespace();
-                let (name, role) = (stored.object.name(), &binding.role_ref);
-                let rules = match role.kind.as_str() {
-                    "ClusterRole" => cluster_roles.get(&role.name),
-                    _ => own_roles.get(&format!("{namespace}/{}", role.name)),
-                };
-                let Some(rules) = rules else { continue };
-                for subject in &binding.subjects {
-                    let origin = format!("{kind} {name:?} of {} {:?} to {}", role.kind, role.name, subject.kind);
-                    let grant = Grant { namespace: namespace.to_owned(), origin, rules: rules.clone() };
-                    index.grants.entry(subject.key(namespace)).or_default().push(grant);
+                if let Ok(binding) = stored.object.read::<Binding>() {
+                    index.bind(kind, stored.object.name(), stored.object.namespace(), &binding);
                 }
             }
         }
         index
     }
 
-    /// Why the action is allowed, if it is.
-    pub(super) fn allows(&self, user: &User, wanted: &Attributes<'_>) -> Option<String> {
-        self.of(user, wanted.namespace)
-            .find(|grant| grant.rules.iter().any(|rule| rule.allows(wanted)))
-            .map(|grant| format!("RBAC: allowed by {}", grant.origin))
+    fn bind(&mut self, kind: &str, name: &str, namespace: &str, binding: &Binding) {
+        let role = &binding.role_ref;
+        let rules = self.role(role, namespace);
+        let name = if namespace.is_empty() { name.to_owned() } else { format!("{name}/{namespace}") };
+        for subject in &binding.subjects {
+            let origin =
+                format!("{kind} {name:?} of {} {:?} to {}", role.kind, role.name, subject.described(namespace));
+            let grant = Grant { namespace: namespace.to_owned(), origin, rules: rules.clone() };
+            self.grants.entry(subject.key(namespace)).or_default().push(grant);
+        }
+    }
+
+    /// The rules that a binding in a namespace (or in none) refers to.
+    pub(super) fn role(&self, role: &RoleRef, namespace: &str) -> Result<Arc<Vec<Rule>>, String> {
+        let (found, kind) = match role.kind.as_str() {
+            "ClusterRole" => (self.cluster_roles.get(&role.name), "clusterrole"),
+            _ => (self.roles.get(&format!("{namespace}/{}", role.name)), "role"),
+        };
+        found.cloned().ok_or_else(|| format!("{kind}.rbac.authorization.k8s.io {:?} not found", role.name))
+    }
+
+    /// Why the action is allowed; else what is to be said about it, which may be nothing.
+    pub(super) fn allows(&self, user: &User, wanted: &Attributes<'_>) -> Result<String, String> {
+        let mut missing = Vec::new();
+        for grant in self.of(user, wanted.namespace) {
+            match &grant.rules {
+                Ok(rules) if rules.iter().any(|rule| rule.allows(wanted)) => {
+                    return Ok(format!("RBAC: allowed by {}", grant.origin));
+                }
+                Ok(_) => {}
+                Err(why) if missing.contains(why) => {}
+                Err(why) => missing.push(why.clone()),
+            }
+        }
+        match missing.as_slice() {
+            [] => Err(String::new()),
+            [one] => Err(format!("RBAC: {one}")),
+            several => Err(format!("RBAC: [{}]", several.join(", "))),
+        }
     }
 
     /// The rules that hold for a user in a namespace.
     pub(super) fn rules(&self, user: &User, namespace: &str) -> Vec<Rule> {
-        self.of(user, namespace).flat_map(|grant| grant.rules.clone()).collect()
+        self.of(user, namespace).filter_map(|grant| grant.rules.as_deref().ok()).flatten().cloned().collect()
     }
 
     fn of<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = &'a Grant> {
@@ -137,6 +169,17 @@ fn place(stored: &super::shelf::Stored) -> String {
 }
 
 impl Subject {
+    /// `User "alice"`, as reviews tell it.
+    fn described(&self, namespace: &str) -> String {
+        match self.kind.as_str() {
+            "ServiceAccount" => {
+                let namespace = if self.namespace.is_empty() { namespace } else { &self.namespace };
+                format!("{} {:?}", self.kind, format!("{}/{namespace}", self.name))
+            }
+            kind => format!("{kind} {:?}", self.name),
+        }
+    }
+
     fn key(&self, namespace: &str) -> String {
         match self.kind.as_str() {
             "ServiceAccount" => {
@@ -156,10 +199,7 @@ impl Rule {
             return false;
         }
         if let Some(path) = wanted.path {
-            return self.non_resource_urls.iter().any(|url| match url.strip_suffix('*') {
-                Some(prefix) => path.starts_with(prefix),
-                None => url == path,
-            });
+            return self.non_resource_urls.iter().any(|url| covers_path(url, path));
         }
         has(&self.api_groups, wanted.group) && self.has_resource(wanted) && self.has_name(wanted.name)
     }
@@ -180,33 +220,14 @@ impl Rule {
     }
 }
 
+/// Whether a path of a rule, which may end in `*`, covers another.
+pub(super) fn covers_path(rule: &str, path: &str) -> bool {
+    if rule.ends_with('*') { path.starts_with(rule.trim_end_matches('*')) } else { rule == path }
+}
+
 fn has(words: &[String], wanted: &str) -> bool {
     words.iter().any(|word| word == "*" || word == wanted)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(json: serde_json::Value) -> Rule {
-        serde_json::from_value(json).expect("a rule")
-    }
-
-    #[test]
-    fn a_rule_allows_what_it_names() {
-        let pods = rule(serde_json::json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "pods/log"]}));
-        let wanted = Attributes { verb: "get", resource: "pods", ..Attributes::default() };
-        assert!(pods.allows(&wanted));
-        assert!(pods.allows(&Attributes { subresource: "log", ..wanted }));
-        assert!(!pods.allows(&Attributes { subresource: "exec", ..wanted }));
-        assert!(!pods.allows(&Attributes { verb: "delete", ..wanted }));
-        assert!(!pods.allows(&Attributes { group: "apps", ..wanted }));
-        let named =
-            rule(serde_json::json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "resourceNames": ["a"]}));
-        assert!(named.allows(&Attributes { name: "a", ..wanted }));
-        assert!(!named.allows(&Attributes { name: "b", ..wanted }));
-        let path = rule(serde_json::json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*"]}));
-        assert!(path.allows(&Attributes { verb: "get", path: Some("/api/v1"), ..Attributes::default() }));
-        assert!(!path.allows(&Attributes { verb: "get", path: Some("/metrics"), ..Attributes::default() }));
-    }
-}
+mod tests;

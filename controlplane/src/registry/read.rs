@@ -35,14 +35,21 @@ impl Registry {
     pub async fn list(&self, call: Call<'_>, options: ListOptions) -> Result<Page, Rejected> {
         let filter = Filter::parse(&call, &options.label_selector, &options.field_selector)?;
         if let Some(next) = &options.next {
-            return self.next_page(&call, &filter, Token::read(next)?, options.limit).await;
+            let token = Token::read(next)?;
+            if options.revision.is_some_and(|revision| revision != 0) {
+                let why = "specifying resource version is not allowed when using continue";
+                return Err(Rejected::bad_request(why));
+            }
+            return self.next_page(&call, &filter, token, options.limit).await;
         }
         match options.revision {
             None => self.refresh().await?,
             Some(revision) => self.0.memory.wait(revision).await?,
         }
+        // A list of whatever is there comes in one piece, as from upstream's watch cache.
+        let limit = if options.revision == Some(0) { 0 } else { options.limit };
         let (found, revision) = self.select(&filter, "");
-        page(&call, &filter, found, revision, options.limit)
+        page(&call, &filter, Found { objects: found, beyond: 0 }, revision, limit)
     }
 
     /// `resourceVersionMatch=Exact`: the state at just this revision, as long as the store remembers it.
@@ -50,36 +57,22 @@ impl Registry {
         let filter = Filter::parse(&call, &options.label_selector, &options.field_selector)?;
         let revision = options.revision.unwrap_or_default();
         self.0.memory.wait(revision).await?;
-        let found = self.remembered(&filter, revision, None).await?;
+        let found = self.remembered(&filter, revision, None, options.limit).await?;
         let found = found.ok_or_else(|| expired("The resourceVersion for the provided list is too old."))?;
         page(&call, &filter, found, revision, options.limit)
     }
 
     async fn next_page(&self, call: &Call<'_>, filter: &Filter, token: Token, limit: usize) -> Result<Page, Rejected> {
+        let start = format!("{}{}", filter.prefix, token.start);
         let Ok(revision) = u64::try_from(token.rv) else {
             self.refresh().await?;
-            let (found, revision) = self.select(filter, &token.start);
-            return page(call, filter, found, revision, limit);
+            let (objects, revision) = self.select(filter, &start);
+            return page(call, filter, Found { objects, beyond: 0 }, revision, limit);
         };
-        match self.remembered(filter, revision, Some(&token.start)).await? {
+        match self.remembered(filter, revision, Some(&start), limit).await? {
             Some(found) => page(call, filter, found, revision, limit),
-            None => Err(self.too_old(&token)),
+            None => Err(too_old(token)),
         }
-    }
-
-    /// The refusal of a page whose state is forgotten; it carries a token to go on with inconsistently.
-    fn too_old(&self, token: &Token) -> Rejected {
-        let inconsistent = Token { rv: -1, ..token.clone() }.write();
-        let message = format!(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
-             the results. Continuing with the provided token results in an inconsistent list - objects that were \
-             created, modified, or deleted between the time the first chunk was returned and now may show up in the \
-             list. The token is {inconsistent}"
-        );
-        let mut rejected = expired(message);
-        rejected.details.uid = inconsistent;
-        rejected
     }
 
     /// Objects from memory that the filter selects, from the place `start` on.
@@ -101,17 +94,21 @@ impl Registry {
         filter: &Filter,
         revision: u64,
         start: Option<&str>,
-    ) -> Result<Option<Vec<Arc<Stored>>>, Rejected> {
+        limit: usize,
+    ) -> Result<Option<Found>, Rejected> {
         let range = keys::objects(&filter.collection, &filter.prefix, start);
-        let range = Range { revision, ..Range::newest(range) };
-        let items = match self.0.kv.range(range).await {
-            Ok(ranged) => ranged.items,
+        // Where nothing is filtered out, no more is read than the page shows.
+        let limit = if filter.is_everything() { limit } else { 0 };
+        let range = Range { revision, limit, ..Range::newest(range) };
+        let ranged = match self.0.kv.range(range).await {
+            Ok(ranged) => ranged,
             Err(kv::Error::Compacted { .. }) => return Ok(None),
             Err(error) => return Err(failed(&error)),
         };
-        let objects = items.iter().filter_map(|item| encoded::at_revision(&item.value, item.mod_revision));
+        let beyond = ranged.count.saturating_sub(ranged.items.len() as u64);
+        let objects = ranged.items.iter().filter_map(|item| encoded::at_revision(&item.value, item.mod_revision));
         let stored = objects.map(|object| Arc::new(Stored::new(object, filter.is_of_pods())));
-        Ok(Some(stored.filter(|stored| filter.selects(stored)).collect()))
+        Ok(Some(Found { objects: stored.filter(|stored| filter.selects(stored)).collect(), beyond }))
     }
 
     /// Waits until the memory shows all that was written anywhere before this call.
@@ -129,24 +126,39 @@ impl Registry {
     }
 }
 
-fn page(
-    call: &Call<'_>,
-    filter: &Filter,
-    mut found: Vec<Arc<Stored>>,
-    revision: u64,
-    limit: usize,
-) -> Result<Page, Rejected> {
+/// What a page is cut from.
+struct Found {
+    objects: Vec<Arc<Stored>>,
+    /// How many more there are that were not read.
+    beyond: u64,
+}
+
+fn page(call: &Call<'_>, filter: &Filter, found: Found, revision: u64, limit: usize) -> Result<Page, Rejected> {
+    let Found { mut objects, beyond } = found;
+    let left = if limit > 0 { objects.len().saturating_sub(limit) as u64 + beyond } else { 0 };
     let mut next = None;
-    let mut remaining = None;
-    if limit > 0 && found.len() > limit {
-        let left = found.len() - limit;
-        found.truncate(limit);
-        remaining = filter.is_everything().then_some(left as u64);
-        let last = found.last().map(|stored| place_of(&stored.object)).unwrap_or_default();
-        next = Some(Token::after(&last, i64::try_from(revision).unwrap_or(i64::MAX)).write());
+    if left > 0 {
+        objects.truncate(limit);
+        let last = objects.last().map(|stored| place_of(&stored.object)).unwrap_or_default();
+        let last = last.strip_prefix(&filter.prefix).unwrap_or(&last);
+        next = Some(Token::after(last, i64::try_from(revision).unwrap_or(i64::MAX)).write());
     }
-    let items: Result<Vec<_>, Rejected> = found.iter().map(|stored| convert::out(call.kind, &stored.object)).collect();
+    let remaining = (left > 0 && filter.is_everything()).then_some(left);
+    let items: Result<Vec<_>, Rejected> =
+        objects.iter().map(|stored| convert::out(call.kind, &stored.object)).collect();
     Ok(Page { items: items?, revision, next, remaining })
+}
+
+/// The refusal of a page whose state is forgotten; it carries a token to go on with inconsistently.
+fn too_old(token: Token) -> Rejected {
+    let mut rejected = expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+         results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    rejected.details.next = Token { rv: -1, ..token }.write();
+    rejected
 }
 
 fn place_of(object: &Object) -> String {

@@ -111,9 +111,10 @@ struct HotStatus<'a> {
 // === impl Shelf ===
 
 impl Shelf {
-    pub(super) fn new(collection: &str, revision: u64) -> Shelf {
+    /// `floor`: whose history nobody has. `revision`: what it shows, being empty.
+    pub(super) fn new(collection: &str, floor: u64, revision: u64) -> Shelf {
         Shelf {
-            state: RwLock::new(State { floor: revision, revision, ..State::default() }),
+            state: RwLock::new(State { floor, revision, ..State::default() }),
             changed: Notify::new(),
             changed_on: Mutex::default(),
             has_nodes: collection == PODS,
@@ -143,6 +144,17 @@ impl Shelf {
                 }
             }
         }
+    }
+
+    /// The oldest revision that a watch may begin at.
+    pub(super) fn floor(&self) -> u64 {
+        self.state.read().floor
+    }
+
+    /// From now on no watch may begin before this revision.
+    pub(super) fn begin_at(&self, revision: u64) {
+        let mut state = self.state.write();
+        state.floor = state.floor.max(revision);
     }
 
     /// Lets go of what is too old to be asked for.

@@ -258,3 +258,5 @@ async fn a_namespace_goes_when_it_is_empty() {
     local.update(target.subresource("finalize"), empty, WriteOptions::default()).await.expect("finalized");
     assert!(local.get(target).await.expect_err("gone").is_not_found());
 }
+
+mod history;

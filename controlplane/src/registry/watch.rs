@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const BATCH: usize = 512;
 /// How often a watch that asked for bookmarks is told how far it is.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watch is told for the last time how far it came; upstream's.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 struct Watcher {
     registry: Registry,
@@ -29,7 +31,13 @@ struct Watcher {
     ready: VecDeque<Event>,
     bookmarks: bool,
     bookmark_at: Instant,
+    /// When the last bookmark is due.
+    last_bookmark_at: Option<Instant>,
     seen: u64,
+    /// Nothing up to this revision is told: a client may begin at one that this member has yet to see.
+    after: u64,
+    /// Whether that one is yet to come here.
+    is_ahead: bool,
     ended: bool,
 }
 
@@ -41,8 +49,9 @@ impl Registry {
         let shelf = memory.shelf(&filter.collection);
         let mut ready = VecDeque::new();
         let mut from = options.revision;
-        if from == 0 || options.initial_events {
-            if options.initial_events && from == 0 {
+        let streams_list = options.initial_events == Some(true);
+        if options.initial_events.unwrap_or(from == 0) {
+            if streams_list && from == 0 {
                 self.refresh().await?;
             } else {
                 memory.wait(from).await?;
@@ -51,13 +60,15 @@ impl Registry {
             for stored in found {
                 ready.push_back(Event::Added(convert::out(call.kind, &stored.object)?));
             }
-            if options.initial_events && options.bookmarks {
+            if streams_list && options.bookmarks {
                 ready.push_back(Event::Bookmark { revision, initial_events_end: true });
             }
             from = revision;
-        } else {
-            memory.wait(from).await?;
+        } else if from == 0 {
+            from = memory.applied();
         }
+        // Read before the cursor is: what is missed in between is found when the cursor is made.
+        let is_ahead = memory.applied() < from;
         let cursor = shelf.cursor(from).map_err(|passed| too_old(from, passed.floor))?;
         let own = filter.node.as_deref().map(|node| shelf.changed_on(node));
         let watcher = Watcher {
@@ -70,7 +81,10 @@ impl Registry {
             ready,
             bookmarks: options.bookmarks,
             bookmark_at: Instant::now() + BOOKMARK_EVERY,
+            last_bookmark_at: options.lasts.map(|lasts| Instant::now() + lasts.saturating_sub(LAST_BOOKMARK)),
             seen: from,
+            after: from,
+            is_ahead,
             ended: false,
         };
         Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
@@ -109,7 +123,8 @@ impl Watcher {
             }
             tokio::select! {
                 () = changed => {}
-                () = tokio::time::sleep_until(self.bookmark_at), if self.bookmarks => {
+                () = tokio::time::sleep_until(self.next_bookmark()), if self.bookmarks => {
+                    self.last_bookmark_at = self.last_bookmark_at.filter(|at| *at > Instant::now());
                     self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
                     return Some(Ok(Event::Bookmark { revision: self.seen, initial_events_end: false }));
                 }
@@ -117,17 +132,29 @@ impl Watcher {
         }
     }
 
+    fn next_bookmark(&self) -> Instant {
+        self.last_bookmark_at.map_or(self.bookmark_at, |last| last.min(self.bookmark_at))
+    }
+
     /// Takes what is new; how many events of the history that was.
     fn take(&mut self) -> Result<usize, Rejected> {
         let memory = &self.registry.0.memory;
         let taken = self.shelf.events(&mut self.cursor, BATCH, || memory.applied());
         let (events, revision) = taken.map_err(|passed| too_old(self.seen, passed.floor))?;
-        for logged in &events {
+        if self.is_ahead {
+            // The way to where the client is may be lost here; then nobody knows what it has seen of it.
+            let floor = self.shelf.floor();
+            if floor > self.after {
+                return Err(too_old(self.after, floor));
+            }
+            self.is_ahead = revision < self.after;
+        }
+        for logged in events.iter().filter(|logged| logged.revision > self.after) {
             if let Some(event) = self.told(logged)? {
                 self.ready.push_back(event);
             }
         }
-        self.seen = revision;
+        self.seen = revision.max(self.after);
         Ok(events.len())
     }
 

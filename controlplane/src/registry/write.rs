@@ -4,7 +4,8 @@
 //! is applied again to what won it.
 
 use super::{
-    Attributes, Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, prepare, services,
+    Attributes, Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, namespace, prepare,
+    services,
 };
 use crate::store::kv::{Compare, KeyRange, Op, Txn};
 use api::kinds::Kind;
@@ -83,6 +84,7 @@ impl Registry {
             if !causes.is_empty() {
                 return Err(Rejected::invalid(stored_kind.group(), &stored_kind.kind, &name, causes));
             }
+            self.check_escalation(&call, stored_kind, None, &put.tree)?;
             if services::is_service(stored_kind) {
                 services::allocate(self, None, &mut put)?;
             }
@@ -101,7 +103,14 @@ impl Registry {
                 }
                 // Somebody has the name, or the address that was drawn: draw again, unless nothing was drawn.
                 None if drawn || !is_taken() => {}
-                None => return Err(Rejected::already_exists(&call.kind.resource, &name)),
+                None => {
+                    let mut rejected = Rejected::already_exists(&call.kind.resource, &name);
+                    let there = self.stored(&Call { name: &name, ..call });
+                    if there.is_some_and(|there| there.object.head().is_deleting) {
+                        rejected.message = format!("object is being deleted: {}", rejected.message);
+                    }
+                    return Err(rejected);
+                }
             }
         }
         Err(Rejected::new(Reason::ServerTimeout, "no free name or address was found; try again"))
@@ -260,21 +269,28 @@ impl Registry {
             services::prepare(Some(old_stored), &mut new);
         }
         let mut put = Put { tree: new, claims: Claims::default() };
-        let causes = if is_below {
-            validate::status(kind, &put.tree, old_stored)
-        } else {
-            validate::update(kind, &put.tree, old_stored)
+        let is_namespace = kind.group().is_empty() && kind.kind == "Namespace";
+        let causes = match call.subresource.filter(|_| is_below) {
+            Some(below) if is_namespace => namespace::check(below, &put.tree),
+            Some(_) => validate::status(kind, &put.tree, old_stored),
+            None => validate::update(kind, &put.tree, old_stored),
         };
         if !causes.is_empty() {
             return Err(Rejected::invalid(kind.group(), &kind.kind, call.name, causes));
         }
+        self.check_escalation(call, kind, Some(old_stored), &put.tree)?;
         if is_service {
             services::allocate(self, Some(old_stored), &mut put)?;
         }
-        if prepare::is_finished(kind, &put.tree) {
-            return self.remove(call, old, &put.tree).await.map(|gone| gone.map(written));
-        }
+        let is_finished = prepare::is_finished(kind, &put.tree);
+        let claims = if is_finished { put.tree.clone() } else { Tree::Null };
         let bytes = encoded::encode(put.tree, kind)?;
+        if is_finished {
+            // The client sees what it wrote, which nobody else ever will.
+            let last = encoded::at_revision(&bytes, old.revision()).ok_or_else(|| Rejected::internal("no object"))?;
+            let gone = self.remove(call, old, &claims).await?;
+            return gone.map(|_| convert::out(call.kind, &last).map(written)).transpose();
+        }
         let same = encoded::at_revision(&bytes, old.revision());
         if same.is_some_and(|same| same.json() == old.json()) {
             return Ok(Some(written(convert::out(call.kind, old)?)));

@@ -4,9 +4,11 @@ use super::{age, name, or_none};
 use api::Tree;
 use api::kinds::Kind;
 use api::object::edit;
-use api::time::Timestamp;
+use api::time::{self, SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 
 const ROLE_LABEL: &str = "node-role.kubernetes.io/";
+const OLD_ROLE_LABEL: &str = "kubernetes.io/role";
 
 pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree>> {
     Some(match (kind.group(), kind.kind.as_str()) {
@@ -40,8 +42,14 @@ fn node(tree: &Tree, now: Timestamp) -> Vec<Tree> {
         status.push_str(",SchedulingDisabled");
     }
     let labels = edit::at(tree, &["metadata", "labels"]).and_then(Tree::as_object);
-    let roles = labels.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(ROLE_LABEL));
-    let roles = roles.collect::<Vec<_>>().join(",");
+    let role = |(key, value): (&'_ String, &'_ Tree)| match key.strip_prefix(ROLE_LABEL) {
+        Some(role) => Some(role.to_owned()),
+        None if key == OLD_ROLE_LABEL => value.as_str().map(str::to_owned),
+        None => None,
+    };
+    let roles: BTreeSet<String> =
+        labels.into_iter().flatten().filter_map(role).filter(|role| !role.is_empty()).collect();
+    let roles = roles.into_iter().collect::<Vec<_>>().join(",");
     let address = |kind: &str| {
         let all = edit::list(tree, &["status", "addresses"]);
         let found = all.iter().find(|one| edit::text(one, &["type"]) == kind);
@@ -56,7 +64,7 @@ fn node(tree: &Tree, now: Timestamp) -> Vec<Tree> {
         status.into(),
         if roles.is_empty() { "<none>".into() } else { roles.into() },
         age(tree, now),
-        info("kubeletVersion"),
+        edit::text(tree, &["status", "nodeInfo", "kubeletVersion"]).into(),
         address("InternalIP"),
         address("ExternalIP"),
         info("osImage"),
@@ -94,7 +102,7 @@ fn request(tree: &Tree, now: Timestamp) -> Vec<Tree> {
         status.push_str(",Issued");
     }
     let duration = match edit::integer(tree, &["spec", "expirationSeconds"]) {
-        Some(seconds) => format!("{seconds}s").into(),
+        Some(seconds) => time::age(now - SignedDuration::from_secs(seconds), now).into(),
         None => Tree::from("<none>"),
     };
     vec![

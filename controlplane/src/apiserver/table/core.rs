@@ -5,6 +5,7 @@ use api::Tree;
 use api::kinds::Kind;
 use api::object::edit;
 use api::time::Timestamp;
+use std::collections::BTreeSet;
 
 /// Endpoints that a row names before it says how many more there are.
 const SHOWN_MAX: usize = 3;
@@ -34,11 +35,11 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
 
 fn service(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     let kind = edit::text(tree, &["spec", "type"]);
-    let mut external: Vec<String> =
-        edit::list(tree, &["spec", "externalIPs"]).iter().filter_map(|ip| ip.as_str().map(str::to_owned)).collect();
-    let ingress = edit::list(tree, &["status", "loadBalancer", "ingress"]);
-    external
-        .extend(ingress.iter().map(|one| format!("{}{}", edit::text(one, &["ip"]), edit::text(one, &["hostname"]))));
+    let mut external = balanced(tree);
+    external.extend(edit::list(tree, &["spec", "externalIPs"]).iter().filter_map(|ip| ip.as_str().map(str::to_owned)));
+    if kind != "LoadBalancer" {
+        external.drain(..balanced(tree).len());
+    }
     let external = match (kind, external.is_empty()) {
         ("ExternalName", _) => edit::text(tree, &["spec", "externalName"]).to_owned(),
         ("LoadBalancer", true) => "<pending>".to_owned(),
@@ -64,6 +65,17 @@ fn service(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     ]
 }
 
+/// What a load balancer answers at; a set.
+fn balanced(tree: &Tree) -> Vec<String> {
+    let ingress = edit::list(tree, &["status", "loadBalancer", "ingress"]);
+    let place = |one: &Tree| match edit::text(one, &["ip"]) {
+        "" => edit::text(one, &["hostname"]).to_owned(),
+        ip => ip.to_owned(),
+    };
+    let places: BTreeSet<String> = ingress.iter().map(place).filter(|place| !place.is_empty()).collect();
+    places.into_iter().collect()
+}
+
 fn endpoints(tree: &Tree) -> String {
     let mut all = Vec::new();
     for subset in edit::list(tree, &["subsets"]) {
@@ -73,7 +85,10 @@ fn endpoints(tree: &Tree) -> String {
             if ports.is_empty() {
                 all.push(ip.to_owned());
             }
-            all.extend(ports.iter().map(|port| format!("{ip}:{}", number(port, &["port"]))));
+            all.extend(ports.iter().map(|port| match number(port, &["port"]) {
+                port if ip.contains(':') => format!("[{ip}]:{port}"),
+                port => format!("{ip}:{port}"),
+            }));
         }
     }
     shortened(&all)
@@ -88,38 +103,52 @@ fn shortened(all: &[String]) -> String {
 }
 
 fn slice(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+    // A port without a number stands for all of them.
+    let told = |port: &Tree| edit::integer(port, &["port"]).map_or_else(|| "*".to_owned(), |port| port.to_string());
     let ports = edit::list(tree, &["ports"]);
     let ports = match ports.len() {
         0 => "<unset>".to_owned(),
-        _ => shortened(&ports.iter().map(|port| number(port, &["port"]).to_string()).collect::<Vec<_>>()),
+        _ => shortened(&ports.iter().map(told).collect::<Vec<_>>()),
     };
-    let all = edit::list(tree, &["endpoints"]).iter().flat_map(|one| edit::list(one, &["addresses"]).first());
+    let all = edit::list(tree, &["endpoints"]).iter().flat_map(|one| edit::list(one, &["addresses"]));
     let all: Vec<String> = all.filter_map(|ip| ip.as_str().map(str::to_owned)).collect();
     let all = if all.is_empty() { "<unset>".to_owned() } else { shortened(&all) };
     vec![name(tree), edit::text(tree, &["addressType"]).into(), ports.into(), all.into(), age(tree, now)]
 }
 
 fn event(tree: &Tree, now: Timestamp, about: &str, message: &str) -> Vec<Tree> {
-    let last = ["lastTimestamp", "deprecatedLastTimestamp", "eventTime", "firstTimestamp", "deprecatedFirstTimestamp"];
-    let first = ["firstTimestamp", "deprecatedFirstTimestamp", "eventTime"];
-    let when = |keys: &[&str]| {
-        let key = keys.iter().find(|key| !edit::text(tree, &[key]).is_empty());
-        key.map_or_else(|| "<unknown>".to_owned(), |key| since(tree, &[key], now))
+    let when = |keys: &[&[&str]]| {
+        let key = keys.iter().find(|key| !edit::text(tree, key).is_empty());
+        key.map_or_else(|| "<unknown>".to_owned(), |key| since(tree, key, now))
     };
+    let first: [&[&str]; 3] = [&["firstTimestamp"], &["deprecatedFirstTimestamp"], &["eventTime"]];
+    let last: [&[&str]; 3] = [&["series", "lastObservedTime"], &["lastTimestamp"], &["deprecatedLastTimestamp"]];
+    let last = last.into_iter().chain(first).collect::<Vec<_>>();
+    let either = |paths: &[&[&str]]| paths.iter().map(|path| edit::text(tree, path)).find(|text| !text.is_empty());
     let kind = edit::text(tree, &[about, "kind"]).to_lowercase();
-    let object = format!("{kind}/{}", edit::text(tree, &[about, "name"]));
-    let source = ["source", "deprecatedSource"].map(|key| edit::text(tree, &[key, "component"]).to_owned()).concat();
-    let reporter =
-        ["reportingComponent", "reportingController"].map(|key| edit::text(tree, &[key]).to_owned()).concat();
-    let times = number(tree, &["count"]) + number(tree, &["deprecatedCount"]);
-    let times = times.max(number(tree, &["series", "count"])).max(1);
+    let object = match edit::text(tree, &[about, "name"]) {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    };
+    let component = either(&[
+        &["source", "component"],
+        &["deprecatedSource", "component"],
+        &["reportingComponent"],
+        &["reportingController"],
+    ]);
+    let instance = either(&[&["source", "host"], &["deprecatedSource", "host"], &["reportingInstance"]]);
+    let source: Vec<&str> = component.or(Some("")).into_iter().chain(instance).collect();
+    let times = match edit::at(tree, &["series"]).filter(|series| !series.is_null()) {
+        Some(series) => number(series, &["count"]),
+        None => (number(tree, &["count"]) + number(tree, &["deprecatedCount"])).max(1),
+    };
     vec![
         when(&last).into(),
         edit::text(tree, &["type"]).into(),
         edit::text(tree, &["reason"]).into(),
         object.into(),
         edit::text(tree, &[about, "fieldPath"]).into(),
-        if source.is_empty() { reporter.into() } else { source.into() },
+        source.join(", ").into(),
         edit::text(tree, &[message]).trim().into(),
         when(&first).into(),
         times.into(),
@@ -131,14 +160,12 @@ fn ingress(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     let hosts = edit::list(tree, &["spec", "rules"]).iter().map(|rule| edit::text(rule, &["host"]));
     let hosts: Vec<String> = hosts.filter(|host| !host.is_empty()).map(str::to_owned).collect();
     let hosts = if hosts.is_empty() { "*".to_owned() } else { shortened(&hosts) };
-    let ingress = edit::list(tree, &["status", "loadBalancer", "ingress"]);
-    let addresses = ingress.iter().map(|one| format!("{}{}", edit::text(one, &["ip"]), edit::text(one, &["hostname"])));
     let ports = if edit::list(tree, &["spec", "tls"]).is_empty() { "80" } else { "80, 443" };
     vec![
         name(tree),
         or_none(tree, &["spec", "ingressClassName"]),
         hosts.into(),
-        addresses.collect::<Vec<_>>().join(",").into(),
+        balanced(tree).join(",").into(),
         ports.into(),
         age(tree, now),
     ]

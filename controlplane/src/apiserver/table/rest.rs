@@ -23,7 +23,11 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
         "node.k8s.io" => Some(vec![text(tree, &["handler"])]),
         _ => None,
     }?;
-    let mut row = vec![name(tree)];
+    let mut row = vec![if is_default_class(kind, tree) {
+        format!("{} (default)", edit::text(tree, &["metadata", "name"])).into()
+    } else {
+        name(tree)
+    }];
     row.extend(middle);
     match kind.kind.as_str() {
         "IPAddress" | "CSIStorageCapacity" | "PodTemplate" => {}
@@ -35,6 +39,11 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
         _ => row.push(age(tree, now)),
     }
     Some(row)
+}
+
+fn is_default_class(kind: &Kind, tree: &Tree) -> bool {
+    const OF_STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
+    kind.kind == "StorageClass" && edit::text(tree, &["metadata", "annotations", OF_STORAGE]) == "true"
 }
 
 /// What can be said by a column's name alone.
@@ -99,7 +108,7 @@ fn quota(tree: &Tree) -> Vec<Tree> {
         .collect();
     all.sort();
     let joined = |of_limits: bool| {
-        let some = all.iter().filter(|(resource, _)| resource.starts_with("limits") == of_limits);
+        let some = all.iter().filter(|(resource, _)| resource.contains("limits") == of_limits);
         Tree::from(some.map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", "))
     };
     vec![joined(false), joined(true)]
@@ -123,13 +132,24 @@ fn disruption_budget(tree: &Tree) -> Option<Vec<Tree>> {
     Some(vec![limit("minAvailable"), limit("maxUnavailable"), allowed.into()])
 }
 
+/// Metrics that a row names before it says how many more there are.
+const METRICS_MAX: usize = 2;
+
 fn autoscaler(tree: &Tree) -> Option<Vec<Tree>> {
     let of = edit::at(tree, &["spec", "scaleTargetRef"])?;
     let target = format!("{}/{}", edit::text(of, &["kind"]), edit::text(of, &["name"]));
     let current = edit::list(tree, &["status", "currentMetrics"]);
     let metrics = edit::list(tree, &["spec", "metrics"]).iter().enumerate();
-    let metrics: Vec<String> = metrics.map(|(index, metric)| self::metric(metric, current.get(index))).collect();
-    let metrics = if metrics.is_empty() { "<none>".to_owned() } else { metrics.join(", ") };
+    let mut metrics: Vec<String> = metrics.map(|(index, metric)| self::metric(metric, current.get(index))).collect();
+    // The first version knows one metric alone, and not by this name.
+    if let Some(goal) = edit::integer(tree, &["spec", "targetCPUUtilizationPercentage"]) {
+        metrics.push(format!("cpu: {}/{goal}%", percent(tree, &["status", "currentCPUUtilizationPercentage"])));
+    }
+    let metrics = match metrics.len() {
+        0 => "<none>".to_owned(),
+        1..=METRICS_MAX => metrics.join(", "),
+        all => format!("{} + {} more...", metrics[..METRICS_MAX].join(", "), all - METRICS_MAX),
+    };
     let least = match edit::integer(tree, &["spec", "minReplicas"]) {
         Some(number) => number.to_string().into(),
         None => Tree::from(UNSET),
@@ -138,14 +158,37 @@ fn autoscaler(tree: &Tree) -> Option<Vec<Tree>> {
     Some(vec![target.into(), metrics.into(), least, most.into(), number(tree, &["status", "currentReplicas"]).into()])
 }
 
-/// `cpu: 12%/80%`.
+fn percent(tree: &Tree, path: &[&str]) -> String {
+    edit::integer(tree, path).map_or_else(|| "<unknown>".to_owned(), |percent| format!("{percent}%"))
+}
+
+/// `cpu: 12%/80%`, `7/10`, `3/5 (avg)`: the state of a metric and its goal.
 fn metric(wanted: &Tree, current: Option<&Tree>) -> String {
-    let resource = edit::text(wanted, &["resource", "name"]);
-    let share = |value: Option<i64>| value.map(|percent| format!("{percent}%"));
-    let now = current.and_then(|now| share(edit::integer(now, &["resource", "current", "averageUtilization"])));
-    let goal = share(edit::integer(wanted, &["resource", "target", "averageUtilization"]));
-    let goal = goal.unwrap_or_else(|| edit::text(wanted, &["resource", "target", "averageValue"]).to_owned());
-    format!("{resource}: {}/{goal}", now.as_deref().unwrap_or("<unknown>"))
+    let current = current.unwrap_or(&Tree::Null);
+    let source = match edit::text(wanted, &["type"]) {
+        "ContainerResource" => "containerResource",
+        "Pods" => "pods",
+        "Object" => "object",
+        "External" => "external",
+        _ => "resource",
+    };
+    let is_average = edit::at(wanted, &[source, "target", "averageValue"]).is_some();
+    let value = if is_average || source == "pods" { "averageValue" } else { "value" };
+    let is_resource = matches!(source, "resource" | "containerResource");
+    if is_resource && !is_average {
+        let name = edit::text(wanted, &[source, "name"]);
+        let now = percent(current, &[source, "current", "averageUtilization"]);
+        let goal = edit::integer(wanted, &[source, "target", "averageUtilization"]);
+        let goal = goal.map_or_else(|| "<auto>".to_owned(), |goal| format!("{goal}%"));
+        return format!("{name}: {now}/{goal}");
+    }
+    let now = edit::at(current, &[source, "current", value]).map_or_else(|| "<unknown>".to_owned(), quantity);
+    let goal = quantity(edit::at(wanted, &[source, "target", value]).unwrap_or(&Tree::Null));
+    match source {
+        "resource" | "containerResource" => format!("{}: {now}/{goal}", edit::text(wanted, &[source, "name"])),
+        "object" | "external" if is_average => format!("{now}/{goal} (avg)"),
+        _ => format!("{now}/{goal}"),
+    }
 }
 
 fn revision(tree: &Tree) -> Option<Vec<Tree>> {

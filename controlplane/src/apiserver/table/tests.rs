@@ -6,7 +6,8 @@ fn row(resource: &api::Resource, tree: Tree) -> Vec<Tree> {
     let kind = kinds::find(resource).expect("built in");
     let object = Arc::new(Object::from_json(Bytes::from(tree.to_string())).expect("an object"));
     let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
-    let table = table(kind, &[object], json!({}), Include::Metadata, true, now);
+    let view = View { kind, include: Include::Metadata, beta: false, now };
+    let table = view.table(&[object], json!({}), true);
     let columns = table["columnDefinitions"].as_array().map(Vec::len);
     let cells = table["rows"][0]["cells"].as_array().cloned().unwrap_or_default();
     assert_eq!(columns, Some(cells.len()));
@@ -36,6 +37,43 @@ fn a_pods_row_says_how_it_is() {
     );
     let init = pod(json!({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}]}));
     assert_eq!(init[2], "Init:0/0");
+    let crashing = json!([{"name": "i", "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]);
+    let init = pod(json!({"phase": "Pending", "initContainerStatuses": crashing}));
+    assert_eq!((&init[2], &init[3]), (&json!("Init:CrashLoopBackOff"), &json!("1")));
+    let ended = pod(json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 2}}}]}));
+    assert_eq!(ended[2], "ExitCode:2");
+}
+
+#[test]
+fn sidecars_count_as_containers() {
+    let tree = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}],
+            "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]},
+        "status": {"phase": "Running",
+            "initContainerStatuses": [
+                {"name": "i", "restartCount": 5, "state": {"terminated": {"exitCode": 0}}},
+                {"name": "s", "restartCount": 2, "ready": true, "started": true, "state": {"running": {}}}],
+            "containerStatuses": [{"name": "c", "restartCount": 1, "ready": true, "state": {"running": {}}}]}});
+    assert_eq!(row(&PODS, tree)[1..4], ["2/2", "Running", "3"].map(Tree::from));
+}
+
+#[test]
+fn rows_carry_what_was_asked_for() {
+    let kind = kinds::find(&PODS).expect("built in");
+    let tree = json!({"metadata": {"name": "a"}, "status": {"phase": "Succeeded"}});
+    let object = Arc::new(Object::from_tree(&tree).expect("an object"));
+    let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
+    let shown = |include: Include, beta: bool| {
+        View { kind, include, beta, now }.table(std::slice::from_ref(&object), json!({}), false)
+    };
+    let bare = shown(Include::None, true);
+    assert_eq!((&bare["apiVersion"], &bare["columnDefinitions"]), (&json!("meta.k8s.io/v1beta1"), &Tree::Null));
+    assert_eq!(
+        (&bare["rows"][0]["object"], &bare["rows"][0]["conditions"][0]["reason"]),
+        (&Tree::Null, &json!("Succeeded"))
+    );
+    assert_eq!(shown(Include::Metadata, true)["rows"][0]["object"]["apiVersion"], "meta.k8s.io/v1beta1");
+    assert_eq!(shown(Include::Object, false)["rows"][0]["object"]["status"]["phase"], "Succeeded");
+    assert_eq!(Include::parse("Bogus").map_err(|rejected| rejected.code), Err(400));
 }
 
 #[test]
