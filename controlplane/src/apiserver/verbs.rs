@@ -185,9 +185,10 @@ impl Server {
         let tree =
             |prefix: &str| codec::json::parse(&body).map_err(|error| Rejected::bad_request(format!("{prefix}{error}")));
         let patch = match media {
-            "application/json-patch+json" => Patch::Json(tree("error decoding patch: ")?),
+            // Null is decoded as a patch of nothing, where it is decoded.
+            "application/json-patch+json" => Patch::Json(nothing_if_null(tree("error decoding patch: ")?, json!([]))),
             "application/merge-patch+json" => Patch::Merge(tree("error decoding patch: ")?),
-            STRATEGIC => Patch::Strategic(tree("")?),
+            STRATEGIC => Patch::Strategic(nothing_if_null(tree("")?, json!({}))),
             _ => Patch::Apply { body: body.clone(), force: asked.query.is_true("force") },
         };
         let written = self.registry.patch(asked.dry_call(), patch).await?;
@@ -330,6 +331,10 @@ impl Asked {
         let warnings = problems.iter().map(ToString::to_string).collect();
         Ok((tree, warnings))
     }
+}
+
+fn nothing_if_null(patch: Tree, nothing: Tree) -> Tree {
+    if patch.is_null() { nothing } else { patch }
 }
 
 /// Which of the served kinds upstream has deprecated, and how it says so.
