@@ -8,7 +8,7 @@ mod pod;
 mod service;
 mod workload;
 
-use crate::walk::{Members, child, find, put};
+use crate::walk::{Members, find, make, put};
 use crate::{Kind, Tree};
 
 /// Fills in the defaults of a kind; of custom resources, those of their schema. Idempotent.
@@ -70,9 +70,9 @@ pub fn select_job(tree: &mut Tree) {
     }
 }
 
-/// The defaults of `template`, below an object or a spec.
+/// The defaults of `template`, below an object or a spec: those of its own spec even where the client gave neither.
 fn template(owner: &mut Members) {
-    if let Some(spec) = child(owner, "template").and_then(|template| child(template, "spec")) {
+    if let Some(spec) = make(owner, "template").and_then(|template| make(template, "spec")) {
         pod::spec(spec);
     }
 }

@@ -5,6 +5,7 @@
 
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const UNDERSCORED: &str = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
 const LABEL_1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const QUALIFIED_WORDS: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
@@ -16,7 +17,12 @@ pub fn dns_label(text: &str) -> Vec<String> {
     let words = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
                  and end with an alphanumeric character";
     let mut wrong = longer_than(text, 63);
-    if !is_dns_label(text) {
+    if is_dns_label(text) {
+        return wrong;
+    }
+    if text.split('.').all(is_dns_label) {
+        wrong.push("must not contain dots".to_owned());
+    } else {
         wrong.push(told(words, LABEL, &["my-name", "123-abc"]));
     }
     wrong
@@ -32,6 +38,55 @@ pub fn dns_subdomain(text: &str) -> Vec<String> {
         wrong.push(told(words, SUBDOMAIN, &["example.com"]));
     }
     wrong
+}
+
+/// A DNS subdomain whose labels may begin with an underscore, and have some in them: where resolvers search.
+#[must_use]
+pub fn dns_subdomain_with_underscores(text: &str) -> Vec<String> {
+    let words = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
+                 must start and end with an alphanumeric character";
+    let is_label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        !rest.starts_with('_') && is_dns_label(&rest.replace('_', "-"))
+    };
+    let mut wrong = longer_than(text, 253);
+    if !text.split('.').all(is_label) || text.ends_with('_') {
+        wrong.push(told(words, UNDERSCORED, &["example.com"]));
+    }
+    wrong
+}
+
+/// A DNS subdomain below a star: `*.example.com`.
+#[must_use]
+pub fn wildcard_subdomain(text: &str) -> Vec<String> {
+    let words = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+                 consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+    let mut wrong = longer_than(text, 253);
+    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_dns_label)) {
+        wrong.push(told(words, &format!(r"\*\.{SUBDOMAIN}"), &["*.example.com"]));
+    }
+    wrong
+}
+
+/// A name of so many labels at least; with each fault comes the text that upstream shows.
+#[must_use]
+pub fn domain_name(text: &str, segments_min: usize) -> Vec<(String, String)> {
+    let plain = if segments_min == 2 { text.strip_suffix('.').unwrap_or(text) } else { text };
+    let wrong = dns_subdomain(plain);
+    if !wrong.is_empty() {
+        return vec![(plain.to_owned(), wrong.join(","))];
+    }
+    let labels: Vec<&str> = plain.split('.').collect();
+    if labels.len() < segments_min {
+        let count = if segments_min == 2 { "two" } else { "three" };
+        let why = format!("should be a domain with at least {count} segments separated by dots");
+        return vec![(plain.to_owned(), why)];
+    }
+    let first = labels.iter().find_map(|label| {
+        let wrong = dns_label(label);
+        (segments_min == 2 && !wrong.is_empty()).then(|| ((*label).to_owned(), wrong.join(",")))
+    });
+    first.into_iter().collect()
 }
 
 /// A DNS label of RFC 1035: Services.
@@ -54,7 +109,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     let name = match text.split_once('/') {
         None => text,
         Some((_, name)) if name.contains('/') => {
-            let words = told(&format!("a qualified name {QUALIFIED_WORDS}"), QUALIFIED, &examples);
+            let words = told(&format!("a valid label key {QUALIFIED_WORDS}"), QUALIFIED, &examples);
             wrong.push(format!("{words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
             return wrong;
         }
@@ -111,11 +166,45 @@ pub fn config_key(text: &str) -> Vec<String> {
 /// The name of an environment variable.
 #[must_use]
 pub fn environment_name(text: &str) -> Vec<String> {
-    if !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=') {
+    if text.is_empty() {
+        return vec!["environment variable name must be non-empty".to_owned()];
+    }
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=') {
         return Vec::new();
     }
-    let words = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-    vec![told(words, "^[ -<>-~]+$", &[])]
+    vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned()]
+}
+
+/// The name of a header.
+#[must_use]
+pub fn http_header_name(text: &str) -> Vec<String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Vec::new();
+    }
+    vec![told(
+        "a valid HTTP header must consist of alphanumeric characters or '-'",
+        "[-A-Za-z0-9]+",
+        &["X-Header-Name"],
+    )]
+}
+
+/// The path of a URL, without what has to be escaped in it.
+#[must_use]
+pub fn http_path(text: &str) -> Vec<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !text.is_empty() && text.bytes().all(fits) {
+        return Vec::new();
+    }
+    vec![told("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[])]
+}
+
+/// Whether a text is the name of a setting of the kernel.
+#[must_use]
+pub fn is_sysctl(text: &str) -> bool {
+    text.len() <= 253
+        && text
+            .split(['.', '/'])
+            .all(|part| !part.starts_with('_') && !part.ends_with('_') && is_dns_label(&part.replace('_', "-")))
 }
 
 /// The name of a port: an IANA service name.
@@ -128,7 +217,10 @@ pub fn port_name(text: &str) -> Vec<String> {
         }
     };
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    add(!text.bytes().all(fits), "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+    add(
+        text.is_empty() || !text.bytes().all(fits),
+        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+    );
     add(!text.bytes().any(|byte| byte.is_ascii_lowercase()), "must contain at least one letter (a-z)");
     add(text.contains("--"), "must not contain consecutive hyphens");
     add(text.starts_with('-') || text.ends_with('-'), "must not begin or end with a hyphen");
@@ -152,6 +244,16 @@ pub fn ip_address(text: &str) -> Vec<String> {
         return Vec::new();
     }
     vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+}
+
+/// An IP address in its one canonical spelling.
+#[must_use]
+pub fn canonical_ip_address(text: &str) -> Vec<String> {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(address) if address.to_string() == text => Vec::new(),
+        Ok(address) => vec![format!("must be in canonical form (\"{address}\")")],
+        Err(_) => ip_address(text),
+    }
 }
 
 fn is_dns_label(text: &str) -> bool {

@@ -41,6 +41,47 @@ pub enum ParseError {
     Suffix,
 }
 
+/// How upstream writes back what a client wrote: in the canonical spelling, except for a text that its fast reader takes
+/// to be canonical already (`1E3`, `+5`, `5.`, `0500m`), which stays as it is.
+pub fn spelling(text: &str) -> Result<String, ParseError> {
+    let parsed = Quantity::parse(text)?;
+    Ok(if is_kept(text) { text.to_owned() } else { parsed.to_string() })
+}
+
+/// The same for an amount of a resource, which is never finer than a thousandth.
+pub fn resource_spelling(text: &str) -> Result<String, ParseError> {
+    let parsed = Quantity::parse(text)?;
+    if parsed.has_more_than_milli() {
+        let nano = parsed.milli().saturating_mul(NANO / 1000);
+        return Ok(Quantity { nano, ..parsed }.to_string());
+    }
+    Ok(if is_kept(text) { text.to_owned() } else { parsed.to_string() })
+}
+
+/// Whether upstream's fast reader can read a quantity, and sees nothing in it that the canonical spelling has not.
+fn is_kept(text: &str) -> bool {
+    /// How many decimal digits surely fit.
+    const DIGITS_MAX: usize = 18;
+    let rest = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start_matches('0');
+    let (whole, rest) = rest.split_at(rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len()));
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let (fraction, suffix) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let Ok((form, _, exponent)) = suffix_of(suffix) else { return false };
+    if form == Form::Binary {
+        let digits = usize::try_from(exponent).unwrap_or(0) * 3;
+        let Ok(value) = whole.parse::<i64>() else { return false };
+        return fraction.is_empty() && whole.len() + digits <= DIGITS_MAX - 4 && value % 8 != 0;
+    }
+    let places = i32::try_from(fraction.len()).unwrap_or(i32::MAX);
+    let power = exponent.saturating_sub(places);
+    let is_short = whole.len() + fraction.len() <= DIGITS_MAX && power >= -9;
+    let ends_in_zeros = fraction.ends_with("000") || fraction.len() < 3 && [whole, fraction].concat().ends_with("000");
+    is_short && power % 3 == 0 && !ends_in_zeros && !whole.starts_with('0')
+}
+
 // === impl Quantity ===
 
 impl Quantity {
@@ -286,3 +327,5 @@ fn write_binary(f: &mut fmt::Formatter<'_>, mut value: i128) -> fmt::Result {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod properties;

@@ -184,10 +184,16 @@ impl Rejected {
         Rejected::new(Reason::Forbidden, message).about(resource, name)
     }
 
-    /// A body that breaks its kind's rules. `kind` is the Kind (`Pod`), `group` its API group.
+    /// A body that breaks its kind's rules. `kind` is the Kind (`Pod`), `group` its API group. What was found twice is
+    /// told once, but both are among the causes.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Rejected {
-        let told: Vec<String> = causes.iter().map(Cause::told).collect();
+        let mut told: Vec<String> = Vec::new();
+        for one in causes.iter().map(Cause::told) {
+            if !told.contains(&one) {
+                told.push(one);
+            }
+        }
         let told = if told.len() == 1 { told.concat() } else { format!("[{}]", told.join(", ")) };
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut rejected = Rejected::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {told}"));
@@ -326,7 +332,7 @@ impl Cause {
         Cause { reason: "FieldValueRequired".to_owned(), message, field: field.into() }
     }
 
-    /// `value` is printed as JSON, as kube-apiserver does.
+    /// `value` is printed as JSON, as kube-apiserver does since it prints no more in the syntax of Go.
     #[must_use]
     pub fn invalid(field: impl Into<String>, value: &serde_json::Value, why: impl fmt::Display) -> Cause {
         let message = format!("Invalid value: {value}: {why}");

@@ -10,3 +10,5 @@ pub use labels::Labels;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod properties;

@@ -2,174 +2,273 @@
 //!
 //! Runs after decoding and defaulting, on the main resource and on `/status`: `/scale` and bindings have rules of their
 //! own in the registry. Knows one object (and its predecessor), never the cluster's state. Custom resources: metadata alone.
+//!
+//! A rule looks at a `Place`, which is a value and the way to it, and tells `Findings` what is wrong there. What is
+//! found stands in upstream's order, and as often as upstream finds it: some of its kinds check an update twice.
 
+mod affinity;
+mod claim;
 mod cluster;
 mod config;
 mod container;
+mod custom;
+mod endpoints;
+mod environment;
+mod event;
+mod findings;
+mod ingress;
+mod job;
+mod limits;
 mod meta;
+mod network_policy;
+mod node;
+mod place;
 mod pod;
+mod pod_update;
+mod rbac;
+mod resources;
+mod scale;
+mod schedule;
+mod security;
 mod service;
+mod shown;
 mod status;
-mod update;
+mod storage;
 mod values;
 mod volume;
+mod webhook;
 mod workload;
 
 use crate::rejected::Cause;
-use crate::walk::{at, list, text};
-use crate::{Kind, Tree};
-use std::fmt;
+use crate::{Kind, Tree, names};
+use findings::Findings;
+use place::Place;
 
 /// Kinds that are questions, not objects: they have no name and are not stored.
-const UNNAMED: [&str; 6] = [
+const UNNAMED: [&str; 7] = [
     "TokenReview",
     "TokenRequest",
     "SubjectAccessReview",
     "LocalSubjectAccessReview",
     "SelfSubjectAccessReview",
     "SelfSubjectRulesReview",
+    "SelfSubjectReview",
 ];
 
 /// What is wrong with a new object; empty if nothing is.
 #[must_use]
 pub fn create(kind: &Kind, tree: &Tree) -> Vec<Cause> {
     let mut found = Findings::default();
-    if UNNAMED.contains(&kind.kind.as_str()) || kind.kind == "SelfSubjectReview" {
+    if UNNAMED.contains(&kind.kind.as_str()) {
         return found.causes;
     }
-    meta::create(kind, tree, &mut found);
-    content(kind, tree, &mut found);
+    let root = Place::root(tree);
+    let test = meta::name_test(kind);
+    if let Some(test) = test {
+        new_metadata(kind, &root, test, &mut found);
+    }
+    content(kind, &root, &mut found);
+    match (kind.group(), kind.kind.as_str()) {
+        ("", "Pod") => pod::created(&root, &mut found),
+        ("networking.k8s.io", "Ingress") => ingress::created(&root, &mut found),
+        _ => {}
+    }
+    if test.is_none() && found.causes.is_empty() {
+        meta::object(kind, &root, names::path_segment, &mut found);
+    }
     found.causes
 }
 
 /// What is wrong with an object that replaces `old`; empty if nothing is.
 #[must_use]
 pub fn update(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
+    let (new, old) = (Place::root(new), Place::root(old));
     let mut found = Findings::default();
-    meta::create(kind, new, &mut found);
-    meta::update(new, old, &mut found);
-    let is_pod = kind.group().is_empty() && kind.kind == "Pod";
-    // An unchanged spec was valid when it was written; pods change in few places, which have their own checks.
-    if !is_pod && (at(new, &["spec"]) != at(old, &["spec"]) || at(new, &["spec"]).is_none()) {
-        content(kind, new, &mut found);
+    // What upstream asks of all kinds, and then of this one once more.
+    meta::object(kind, &new, names::path_segment, &mut found);
+    meta::changed(&new, &old, &mut found);
+    let repeated = Repeated::of(kind);
+    if repeated.metadata {
+        meta::changed(&new, &old, &mut found);
     }
-    update::check(kind, new, old, &mut found);
+    if repeated.whole
+        && let Some(test) = meta::name_test(kind)
+    {
+        new_metadata(kind, &new, test, &mut found);
+    } else if has_known_finalizers(kind) {
+        meta::known_finalizers(&new, &mut found);
+    }
+    // An unchanged spec was valid when it was written.
+    if !new.has("spec") || new.get("spec").value() != old.get("spec").value() {
+        let before = found.causes.len();
+        content(kind, &new, &mut found);
+        if repeated.content && found.causes.len() > before {
+            match (kind.group(), kind.kind.as_str()) {
+                ("batch", "Job") => job::whole_spec(&new.get("spec"), &mut found),
+                _ => content(kind, &new, &mut found),
+            }
+        }
+    }
+    changed(kind, &new, &old, &mut found);
     found.causes
 }
 
 /// What is wrong with an object whose status was written; empty if nothing is.
 #[must_use]
 pub fn status(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
+    let (new, old) = (Place::root(new), Place::root(old));
     let mut found = Findings::default();
-    meta::create(kind, new, &mut found);
-    meta::update(new, old, &mut found);
-    status::check(kind, new, old, &mut found);
+    meta::object(kind, &new, names::path_segment, &mut found);
+    meta::changed(&new, &old, &mut found);
+    status::check(kind, &new, &old, &mut found);
     found.causes
 }
 
-fn content(kind: &Kind, tree: &Tree, found: &mut Findings) {
+/// How often upstream looks at the parts of an object that replaces another one.
+struct Repeated {
+    /// At what must not change in metadata, a second time.
+    metadata: bool,
+    /// At metadata as of a new object.
+    whole: bool,
+    /// At the rest, a second time.
+    content: bool,
+}
+
+impl Repeated {
+    fn of(kind: &Kind) -> Repeated {
+        let (metadata, whole, content) = match (kind.group(), kind.kind.as_str()) {
+            ("apps", "Deployment" | "StatefulSet")
+            | ("batch", "CronJob")
+            | ("autoscaling", "HorizontalPodAutoscaler")
+            | ("networking.k8s.io", "NetworkPolicy")
+            | ("", "ResourceQuota" | "Namespace" | "PodTemplate") => (true, false, false),
+            ("apps", "ReplicaSet" | "DaemonSet")
+            | ("batch", "Job")
+            | ("", "ReplicationController" | "PersistentVolumeClaim") => (true, true, true),
+            ("", "PersistentVolume") => (false, true, true),
+            ("discovery.k8s.io", "EndpointSlice") | ("", "LimitRange") => (false, true, false),
+            ("policy", "PodDisruptionBudget") | ("" | "events.k8s.io", "Event") => (false, false, false),
+            _ => (true, true, false),
+        };
+        Repeated { metadata, whole, content }
+    }
+}
+
+/// Metadata of a kind that looks at it itself.
+fn new_metadata(kind: &Kind, root: &Place<'_, '_>, test: findings::Test, found: &mut Findings) {
+    meta::object(kind, root, test, found);
+    if has_known_finalizers(kind) {
+        meta::known_finalizers(root, found);
+    }
+}
+
+/// Custom resources, their definitions and what belongs to other API servers may have any finalizer.
+fn has_known_finalizers(kind: &Kind) -> bool {
+    let others = ["apiextensions.k8s.io", "apiregistration.k8s.io", "admissionregistration.k8s.io"];
+    kind.schema.is_some()
+        && !others.contains(&kind.group())
+        && !matches!(kind.kind.as_str(), "Event" | "PodDisruptionBudget")
+}
+
+fn content(kind: &Kind, root: &Place<'_, '_>, found: &mut Findings) {
     match (kind.group(), kind.kind.as_str()) {
-        ("", "Pod") => pod::spec(tree, &["spec"], found),
-        ("", "PodTemplate") => pod::template(tree, &["template"], found),
-        ("", "Service") => service::service(tree, found),
-        ("", "ConfigMap") => config::config_map(tree, found),
-        ("", "Secret") => config::secret(tree, found),
-        ("", "PersistentVolumeClaim") => cluster::claim(tree, found),
-        ("", "Node") => cluster::node(tree, found),
-        ("", "ReplicationController") => workload::replication_controller(tree, found),
-        ("apps", "Deployment") => workload::deployment(tree, found),
-        ("apps", "ReplicaSet") => workload::replica_set(tree, found),
-        ("apps", "DaemonSet") => workload::daemon_set(tree, found),
-        ("apps", "StatefulSet") => workload::stateful_set(tree, found),
-        ("batch", "Job") => workload::job(tree, found),
-        ("batch", "CronJob") => workload::cron_job(tree, found),
-        ("autoscaling", "HorizontalPodAutoscaler") => workload::autoscaler(tree, found),
-        ("policy", "PodDisruptionBudget") => workload::disruption_budget(tree, found),
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => cluster::role(kind, tree, found),
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            cluster::role_binding(kind, tree, found);
+        ("", "ConfigMap") => config::config_map(root, found),
+        ("", "Endpoints") => endpoints::endpoints(root, found),
+        ("", "Event") => event::event(root, found),
+        ("", "LimitRange") => limits::range(root, found),
+        ("", "Namespace") => cluster::namespace(root, found),
+        ("", "Node") => node::node(root, found),
+        ("", "PersistentVolume") => claim::volume(root, found),
+        ("", "PersistentVolumeClaim") => claim::spec(&root.get("spec"), found),
+        ("", "Pod") => pod::pod(root, found),
+        ("", "PodTemplate") => pod::template(&root.get("template"), pod::Owner::TEMPLATE, found),
+        ("", "ReplicationController") => workload::replication_controller(root, found),
+        ("", "ResourceQuota") => limits::quota(root, found),
+        ("", "Secret") => config::secret(root, found),
+        ("", "Service") => service::service(root, found),
+        ("apps", "ControllerRevision") => workload::revision(root, found),
+        ("apps", "DaemonSet") => workload::daemon_set(root, found),
+        ("apps", "Deployment") => workload::deployment(root, found),
+        ("apps", "ReplicaSet") => workload::replica_set(root, found),
+        ("apps", "StatefulSet") => workload::stateful_set(root, found),
+        ("batch", "CronJob") => job::cron_job(root, found),
+        ("batch", "Job") => job::job(root, found),
+        ("autoscaling", "HorizontalPodAutoscaler") => scale::autoscaler(root, found),
+        ("policy", "PodDisruptionBudget") => scale::disruption_budget(root, found),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => rbac::role(kind, root, found),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rbac::binding(kind, root, found),
+        ("networking.k8s.io", "Ingress") => ingress::ingress(root, found),
+        ("networking.k8s.io", "IngressClass") => ingress::class(root, found),
+        ("networking.k8s.io", "NetworkPolicy") => network_policy::policy(root, found),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(root, found),
+        ("coordination.k8s.io", "Lease") => cluster::lease(root, found),
+        ("scheduling.k8s.io", "PriorityClass") => cluster::priority(root, found),
+        ("node.k8s.io", "RuntimeClass") => cluster::runtime_class(root, found),
+        ("storage.k8s.io", "StorageClass") => storage::class(root, found),
+        ("storage.k8s.io", "CSIDriver") => storage::driver(root, found),
+        ("storage.k8s.io", "VolumeAttachment") => storage::attachment(root, found),
+        ("certificates.k8s.io", "CertificateSigningRequest") => cluster::certificate_request(root, found),
+        ("apiregistration.k8s.io", "APIService") => cluster::api_service(root, found),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => custom::definition(root, found),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            webhook::configuration(root, false, found)
         }
-        ("networking.k8s.io", "Ingress") => service::ingress(tree, found),
-        ("coordination.k8s.io", "Lease") => cluster::lease(tree, found),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => cluster::custom_resource(tree, found),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => webhook::configuration(root, true, found),
+        _ => {
+            if let Some(schema) = kind.schema() {
+                values::enumerations(schema, root, found);
+            }
+        }
+    }
+}
+
+/// What an update may not do.
+fn changed(kind: &Kind, new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
+    match (kind.group(), kind.kind.as_str()) {
+        ("", "ConfigMap") => config::config_map_update(new, old, found),
+        ("", "Node") => node::update(new, old, found),
+        ("", "PersistentVolume") => claim::volume_update(new, old, found),
+        ("", "PersistentVolumeClaim") => claim::spec_update(new, old, found),
+        ("", "Pod") => pod_update::update(new, old, found),
+        ("", "ResourceQuota") => limits::quota_update(new, old, found),
+        ("", "Secret") => config::secret_update(new, old, found),
+        ("", "Service") => service::update(new, old, found),
+        ("apps", "ControllerRevision") => fixed(&["data"], new, old, found),
+        ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => workload::selector_update(new, old, found),
+        ("apps", "StatefulSet") => workload::stateful_set_update(new, old, found),
+        ("batch", "Job") => job::job_update(new, old, found),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => rbac::binding_update(new, old, found),
+        ("networking.k8s.io", "IngressClass") => fixed(&["spec", "controller"], new, old, found),
+        ("discovery.k8s.io", "EndpointSlice") => fixed(&["addressType"], new, old, found),
+        ("scheduling.k8s.io", "PriorityClass") => cluster::priority_update(new, old, found),
+        ("node.k8s.io", "RuntimeClass") => fixed(&["handler"], new, old, found),
+        ("storage.k8s.io", "StorageClass") => storage::class_update(new, old, found),
+        ("storage.k8s.io", "VolumeAttachment") | ("certificates.k8s.io", "CertificateSigningRequest") => {
+            fixed(&["spec"], new, old, found);
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            for path in [
+                ["spec", "group"].as_slice(),
+                &["spec", "scope"],
+                &["spec", "names", "plural"],
+                &["spec", "names", "kind"],
+            ] {
+                fixed(path, new, old, found);
+            }
+        }
         _ => {}
     }
-    if matches!(kind.group(), "" | "apps" | "batch" | "networking.k8s.io")
-        && let (Some(schema), Some(spec)) = (kind.schema(), tree.get("spec"))
-    {
-        values::enumerations(schema, "spec", spec, found);
-    }
 }
 
-/// What was found so far.
-#[derive(Debug, Default)]
-struct Findings {
-    causes: Vec<Cause>,
-}
-
-// === impl Findings ===
-
-impl Findings {
-    fn add(&mut self, cause: Cause) {
-        if !self.causes.contains(&cause) {
-            self.causes.push(cause);
+/// A field that stays as it is.
+fn fixed(path: &[&str], new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
+    let [key, rest @ ..] = path else {
+        if new.value() != old.value() {
+            found.invalid(new, meta::IMMUTABLE);
         }
-    }
-
-    fn required(&mut self, field: impl Into<String>, why: &str) {
-        self.add(Cause::required(field, why));
-    }
-
-    fn invalid(&mut self, field: impl Into<String>, value: &Tree, why: impl fmt::Display) {
-        self.add(Cause::invalid(field, value, why));
-    }
-
-    fn forbidden(&mut self, field: impl Into<String>, why: &str) {
-        self.add(Cause::forbidden(field, why));
-    }
-
-    fn duplicate(&mut self, field: impl Into<String>, value: &Tree) {
-        self.add(Cause::duplicate(field, value));
-    }
-
-    fn unsupported(&mut self, field: impl Into<String>, value: &Tree, supported: &[&str]) {
-        self.add(Cause::unsupported(field, value, supported));
-    }
-
-    fn not_found(&mut self, field: impl Into<String>, value: &Tree) {
-        let message = format!("Not found: {value}");
-        self.add(Cause { reason: "FieldValueNotFound".to_owned(), message, field: field.into() });
-    }
-
-    fn too_long(&mut self, field: impl Into<String>, bytes_max: usize) {
-        let message = format!("Too long: may not be more than {bytes_max} bytes");
-        self.add(Cause { reason: "FieldValueTooLong".to_owned(), message, field: field.into() });
-    }
-
-    /// A text that has to be there and to pass a test of `names`.
-    fn name(&mut self, field: &str, value: &str, test: impl Fn(&str) -> Vec<String>) {
-        if value.is_empty() {
-            self.required(field, "");
-        } else {
-            self.optional_name(field, value, test);
-        }
-    }
-
-    fn optional_name(&mut self, field: &str, value: &str, test: impl Fn(&str) -> Vec<String>) {
-        if value.is_empty() {
-            return;
-        }
-        for why in test(value) {
-            self.invalid(field, &Tree::from(value), why);
-        }
-    }
-
-    /// A number that is not negative.
-    fn natural(&mut self, field: impl Into<String>, value: Option<&Tree>) {
-        if let Some(value) = value.filter(|value| value.as_i64().is_some_and(|number| number < 0)) {
-            self.invalid(field, value, "must be greater than or equal to 0");
-        }
-    }
+        return;
+    };
+    fixed(rest, &new.get(key), &old.get(key), found);
 }
 
 #[cfg(test)]

@@ -27,10 +27,6 @@ pub(crate) fn members<'t>(tree: &'t Tree, path: &[&str]) -> impl Iterator<Item =
     at(tree, path).and_then(Tree::as_object).into_iter().flatten()
 }
 
-pub(crate) fn integer(tree: &Tree, path: &[&str]) -> Option<i64> {
-    at(tree, path).and_then(Tree::as_i64)
-}
-
 /// The object under a key.
 pub(crate) fn child<'t>(map: &'t mut Members, key: &str) -> Option<&'t mut Members> {
     map.get_mut(key).and_then(Tree::as_object_mut)

@@ -5,7 +5,7 @@
 
 use super::DEPTH_MAX;
 use crate::fields::{self, Container, Field, TypeRef, Value};
-use crate::quantity::Quantity;
+use crate::quantity;
 use crate::{Tree, time};
 use serde_json::Map;
 
@@ -122,7 +122,12 @@ fn value_of(field: &Field, value: Tree, depth: usize) -> Tree {
         (Container::List, Tree::Array(all)) => all.into_iter().map(|item| element(field.value, item, depth)).collect(),
         (Container::Map, Tree::Object(mut all)) => {
             all.sort_keys();
-            all.into_iter().map(|(key, item)| (key, element(field.value, item, depth))).collect()
+            // The only maps of quantities are amounts of resources.
+            let member = |item| match field.value {
+                Value::Quantity => amount(item, quantity::resource_spelling),
+                value => element(value, item, depth),
+            };
+            all.into_iter().map(|(key, item)| (key, member(item))).collect()
         }
         (Container::Single, value) => element(field.value, value, depth),
         (_, other) => other,
@@ -136,8 +141,7 @@ fn element(kind: Value, value: Tree, depth: usize) -> Tree {
         (Value::Object(_) | Value::Quantity | Value::Int32 | Value::Int64 | Value::String, Tree::Null) => {
             zero(kind, depth)
         }
-        (Value::Quantity, Tree::String(text)) => Tree::String(quantity(text)),
-        (Value::Quantity, Tree::Number(number)) => Tree::String(quantity(number.to_string())),
+        (Value::Quantity, value) => amount(value, quantity::spelling),
         (Value::Time, Tree::String(text)) => seconds(text),
         (Value::MicroTime, Tree::String(text)) => micros(text),
         (Value::Float64, Tree::Number(number)) => float(number.as_f64().unwrap_or(0.0)),
@@ -167,8 +171,20 @@ pub(super) fn float(value: f64) -> Tree {
     if value.fract() == 0.0 && value.abs() < EXACT_MAX { (value as i64).into() } else { value.into() }
 }
 
+/// The text of a quantity as it is written.
 pub(super) fn quantity(text: String) -> String {
-    Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
+    quantity::spelling(&text).unwrap_or(text)
+}
+
+/// A quantity, written as a text whatever the client wrote.
+fn amount(value: Tree, spelling: fn(&str) -> Result<String, quantity::ParseError>) -> Tree {
+    let text = match value {
+        Tree::String(text) => text,
+        Tree::Number(number) => number.to_string(),
+        Tree::Null => "0".to_owned(),
+        other => return other,
+    };
+    Tree::String(spelling(text.trim()).unwrap_or(text))
 }
 
 fn seconds(text: String) -> Tree {

@@ -100,7 +100,7 @@ pub(super) fn limit_range(object: &mut Members) {
 }
 
 pub(super) fn role_binding(object: &mut Members) {
-    if let Some(role) = child(object, "roleRef") {
+    if let Some(role) = make(object, "roleRef") {
         fill(role, "apiGroup", RBAC);
     }
     for subject in each(object, "subjects") {

@@ -6,7 +6,7 @@ use crate::walk::{Members, child, each, fill, find, has, make, put, word};
 use serde_json::json;
 
 pub(super) fn deployment(object: &mut Members) {
-    let Some(spec) = child(object, "spec") else { return };
+    let Some(spec) = make(object, "spec") else { return };
     put(spec, "replicas", 1);
     template(spec);
     if let Some(strategy) = make(spec, "strategy") {
@@ -23,7 +23,7 @@ pub(super) fn deployment(object: &mut Members) {
 }
 
 pub(super) fn replica_set(object: &mut Members) {
-    let Some(spec) = child(object, "spec") else { return };
+    let Some(spec) = make(object, "spec") else { return };
     put(spec, "replicas", 1);
     template(spec);
 }
@@ -38,7 +38,11 @@ pub(super) fn replication_controller(object: &mut Members) {
             put(metadata, "labels", labels);
         }
     }
-    replica_set(object);
+    let Some(spec) = child(object, "spec") else { return };
+    put(spec, "replicas", 1);
+    if has(spec, "template") {
+        template(spec);
+    }
 }
 
 pub(super) fn daemon_set(object: &mut Members) {
@@ -47,7 +51,7 @@ pub(super) fn daemon_set(object: &mut Members) {
     if let Some(annotations) = annotations {
         put(annotations, "deprecated.daemonset.template.generation", "0");
     }
-    let Some(spec) = child(object, "spec") else { return };
+    let Some(spec) = make(object, "spec") else { return };
     template(spec);
     if let Some(strategy) = make(spec, "updateStrategy") {
         fill(strategy, "type", "RollingUpdate");
@@ -62,7 +66,7 @@ pub(super) fn daemon_set(object: &mut Members) {
 }
 
 pub(super) fn stateful_set(object: &mut Members) {
-    let Some(spec) = child(object, "spec") else { return };
+    let Some(spec) = make(object, "spec") else { return };
     fill(spec, "podManagementPolicy", "OrderedReady");
     if let Some(strategy) = make(spec, "updateStrategy") {
         let is_given = !word(strategy, "type").is_empty();
@@ -90,7 +94,7 @@ pub(super) fn stateful_set(object: &mut Members) {
 
 pub(super) fn job(object: &mut Members) {
     labels_of_template(object);
-    let Some(spec) = child(object, "spec") else { return };
+    let Some(spec) = make(object, "spec") else { return };
     if !has(spec, "completions") && !has(spec, "parallelism") {
         put(spec, "completions", 1);
     }
@@ -152,7 +156,7 @@ pub(super) fn cron_job(object: &mut Members) {
     put(spec, "suspend", false);
     put(spec, "successfulJobsHistoryLimit", 3);
     put(spec, "failedJobsHistoryLimit", 1);
-    if let Some(job) = find(spec, &["jobTemplate", "spec"]) {
+    if let Some(job) = make(spec, "jobTemplate").and_then(|job| make(job, "spec")) {
         template(job);
     }
 }

@@ -55,6 +55,38 @@ fn canonical_spellings() {
     }
 }
 
+/// As kube-apiserver 1.20 wrote them back, in a LimitRange.
+#[test]
+fn spellings_of_clients() {
+    let all = [
+        ("1000m", "1"),
+        ("0.5", "500m"),
+        ("1.5Gi", "1536Mi"),
+        ("1024Ki", "1Mi"),
+        ("1e3", "1e3"),
+        ("1E3", "1E3"),
+        ("0.0001", "1m"),
+        ("1n", "1m"),
+        ("12345678901234567890", "12345678901234567890"),
+        ("+5", "+5"),
+        ("1.0", "1"),
+        ("5.", "5."),
+        (".5", "500m"),
+        ("1000000", "1M"),
+        ("0.1Gi", "107374182400m"),
+        ("3e-3", "3e-3"),
+        ("1000Gi", "1000Gi"),
+        ("0500m", "0500m"),
+        ("0", "0"),
+        ("00", "0"),
+        ("-0.5m", "-1m"),
+    ];
+    for (text, expect) in all {
+        assert_eq!(resource_spelling(text).as_deref(), Ok(expect), "{text}");
+    }
+    assert_eq!(spelling("0.0001").as_deref(), Ok("100u"));
+}
+
 #[test]
 fn what_is_no_quantity() {
     for text in ["", "1x", "1 Gi", "a", "1mm1x", "0x1", "1.2.3"] {

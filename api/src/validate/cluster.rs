@@ -1,150 +1,143 @@
-//! Roles and bindings, nodes, claims, leases and custom resource definitions.
+//! Small kinds of the cluster: namespaces, leases, classes of priority and runtime, certificate requests, API services.
 
-use super::{Findings, at, list, text, values};
-use crate::{Kind, Tree, names};
-use std::collections::HashSet;
+use super::findings::Findings;
+use super::meta::{self, IMMUTABLE};
+use super::place::Place;
+use super::{pod, resources};
+use crate::names;
 
-const RBAC: &str = "rbac.authorization.k8s.io";
+/// The highest priority that a user may give.
+const PRIORITY_MAX: i64 = 1_000_000_000;
+const SYSTEM: [(&str, i64); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+pub(super) const PREEMPTION: &[&str] = &["PreemptLowerPriority", "Never"];
 
-pub(super) fn role(kind: &Kind, tree: &Tree, found: &mut Findings) {
-    for (at, rule) in list(tree, &["rules"]).iter().enumerate() {
-        let path = format!("rules[{at}]");
-        if list(rule, &["verbs"]).is_empty() {
-            found.required(format!("{path}.verbs"), "verbs must contain at least one value");
-        }
-        let urls = list(rule, &["nonResourceURLs"]);
-        if !urls.is_empty() {
-            let shown = Tree::Array(urls.to_vec());
-            if kind.namespaced {
-                let why = "namespaced rules cannot apply to non-resource URLs";
-                found.invalid(format!("{path}.nonResourceURLs"), &shown, why);
-            }
-            if !list(rule, &["apiGroups"]).is_empty() || !list(rule, &["resources"]).is_empty() {
-                let why = "rules cannot apply to both regular resources and non-resource URLs";
-                found.invalid(format!("{path}.nonResourceURLs"), &shown, why);
-            }
-            continue;
-        }
-        if list(rule, &["apiGroups"]).is_empty() {
-            found.required(format!("{path}.apiGroups"), "resource rules must supply at least one api group");
-        }
-        if list(rule, &["resources"]).is_empty() {
-            found.required(format!("{path}.resources"), "resource rules must supply at least one resource");
-        }
-    }
-    for (at, one) in list(tree, &["aggregationRule", "clusterRoleSelectors"]).iter().enumerate() {
-        values::selector(&format!("aggregationRule.clusterRoleSelectors[{at}]"), one, found);
+pub(super) fn namespace(root: &Place<'_, '_>, found: &mut Findings) {
+    let all = root.get("spec");
+    let all = all.get("finalizers");
+    for finalizer in all.list() {
+        let at = all.holding(finalizer);
+        found.test(&at, names::qualified_name);
+        meta::known_finalizer(&at, found);
     }
 }
 
-pub(super) fn role_binding(kind: &Kind, tree: &Tree, found: &mut Findings) {
-    if text(tree, &["roleRef", "apiGroup"]) != RBAC {
-        found.unsupported("roleRef.apiGroup", &text(tree, &["roleRef", "apiGroup"]).into(), &[RBAC]);
+pub(super) fn lease(root: &Place<'_, '_>, found: &mut Findings) {
+    let spec = root.get("spec");
+    let (seconds, transitions) = (spec.get("leaseDurationSeconds"), spec.get("leaseTransitions"));
+    if seconds.integer().is_some_and(|seconds| seconds <= 0) {
+        found.invalid(&seconds, "must be greater than 0");
     }
-    let kinds: &[&str] = if kind.namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
-    if !kinds.contains(&text(tree, &["roleRef", "kind"])) {
-        found.unsupported("roleRef.kind", &text(tree, &["roleRef", "kind"]).into(), kinds);
-    }
-    found.name("roleRef.name", text(tree, &["roleRef", "name"]), names::path_segment);
-    for (at, subject) in list(tree, &["subjects"]).iter().enumerate() {
-        let path = format!("subjects[{at}]");
-        if text(subject, &["name"]).is_empty() {
-            found.required(format!("{path}.name"), "");
+    found.natural(&transitions);
+}
+
+pub(super) fn priority(root: &Place<'_, '_>, found: &mut Findings) {
+    let meta = root.get("metadata");
+    let (name, value) = (meta.get("name"), root.get("value"));
+    if name.text().starts_with("system-") {
+        if let Some(why) = system_fault(root, name.text()) {
+            let why =
+                format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}");
+            found.forbidden(&name, why);
         }
-        let group = text(subject, &["apiGroup"]);
-        let expected = match text(subject, &["kind"]) {
-            "ServiceAccount" => {
-                found.optional_name(&format!("{path}.name"), text(subject, &["name"]), names::dns_subdomain);
-                if text(subject, &["namespace"]).is_empty() {
-                    found.required(format!("{path}.namespace"), "");
-                }
-                ""
+    } else if value.number() > PRIORITY_MAX {
+        found.forbidden(&value, format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}"));
+    }
+    found.optional_one_of(&root.get("preemptionPolicy"), PREEMPTION);
+}
+
+fn system_fault(root: &Place<'_, '_>, name: &str) -> Option<String> {
+    let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if root.get("value").number() != *value {
+        return Some(format!("value of {name} PriorityClass must be {value}"));
+    }
+    root.get("globalDefault").is_true().then(|| format!("globalDefault of {name} PriorityClass must be false"))
+}
+
+pub(super) fn priority_update(new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
+    if new.get("value").number() != old.get("value").number() {
+        // With a capital upstream.
+        found.forbidden(&new.get("Value"), "may not be changed in an update.");
+    }
+    let policy = new.get("preemptionPolicy");
+    if policy.value() != old.get("preemptionPolicy").value() {
+        found.invalid(&policy, IMMUTABLE);
+    }
+}
+
+pub(super) fn runtime_class(root: &Place<'_, '_>, found: &mut Findings) {
+    found.test(&root.get("handler"), names::dns_label);
+    let overhead = root.get("overhead");
+    for (name, amount) in overhead.get("podFixed").entries() {
+        resources::container_name(&amount, name, found);
+        resources::amount(&amount, name, found);
+    }
+    let scheduling = root.get("scheduling");
+    meta::labels(&scheduling.get("nodeSelector"), found);
+    pod::tolerations(&scheduling.get("tolerations"), found);
+}
+
+pub(super) fn certificate_request(root: &Place<'_, '_>, found: &mut Findings) {
+    const EXPIRY_MIN: i64 = 600;
+    let spec = root.get("spec");
+    if spec.get("usages").is_empty() {
+        found.required(&spec.get("usages"), "");
+    }
+    let signer = spec.get("signerName");
+    match signer.text().split_once('/') {
+        _ if signer.is_empty() => found.required(&signer, ""),
+        Some((domain, path)) if !path.is_empty() => {
+            names::dns_subdomain(domain).into_iter().for_each(|why| {
+                found.invalid(&signer, format!("validating label {domain:?}: {why}"));
+            });
+            if !domain.contains('.') {
+                found.invalid(&signer, "should be a domain with at least two segments separated by dots");
             }
-            "User" | "Group" => RBAC,
-            other => {
-                found.unsupported(format!("{path}.kind"), &other.into(), &["ServiceAccount", "User", "Group"]);
-                continue;
-            }
-        };
-        if group != expected {
-            found.unsupported(format!("{path}.apiGroup"), &group.into(), &[expected]);
         }
+        _ => found.invalid(&signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'"),
+    }
+    let expiry = spec.get("expirationSeconds");
+    if expiry.integer().is_some_and(|seconds| seconds < EXPIRY_MIN) {
+        found.invalid(&expiry, format!("may not specify a duration less than {EXPIRY_MIN} seconds (10 minutes)"));
     }
 }
 
-pub(super) fn node(tree: &Tree, found: &mut Findings) {
-    let mut seen = HashSet::new();
-    for (at, taint) in list(tree, &["spec", "taints"]).iter().enumerate() {
-        let path = format!("spec.taints[{at}]");
-        let (key, effect) = (text(taint, &["key"]), text(taint, &["effect"]));
-        for why in names::qualified_name(key) {
-            found.invalid(format!("{path}.key"), &key.into(), why);
-        }
-        for why in names::label_value(text(taint, &["value"])) {
-            found.invalid(format!("{path}.value"), &text(taint, &["value"]).into(), why);
-        }
-        match effect {
-            "" => found.required(format!("{path}.effect"), ""),
-            "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
-            other => found.unsupported(
-                format!("{path}.effect"),
-                &other.into(),
-                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
-            ),
-        }
-        if !seen.insert((key, effect)) {
-            found.duplicate(&path, taint);
+pub(super) fn api_service(root: &Place<'_, '_>, found: &mut Findings) {
+    const GROUP_MAX: i64 = 20_000;
+    const VERSION_MAX: i64 = 1000;
+    let spec = root.get("spec");
+    let (group, version) = (spec.get("group"), spec.get("version"));
+    let meta = root.get("metadata");
+    let name = meta.get("name");
+    let expected = format!("{}.{}", version.text(), group.text());
+    if !name.is_empty() && name.text() != expected {
+        found.invalid(&name, format!("must be `spec.version+\".\"+spec.group`: {expected:?}"));
+    }
+    if group.is_empty() && version.text() != "v1" {
+        found.required(&group, "only v1 may have an empty group and it better be legacy kube");
+    }
+    found.optional_name(&group, names::dns_subdomain);
+    found.test(&version, names::dns_label_1035);
+    for (key, most) in [("groupPriorityMinimum", GROUP_MAX), ("versionPriority", VERSION_MAX)] {
+        let at = spec.get(key);
+        if !(1..=most).contains(&at.number()) {
+            found.invalid_as(&at, at.number(), format!("must be positive and less than {most}"));
         }
     }
-}
-
-pub(super) fn claim(tree: &Tree, found: &mut Findings) {
-    if list(tree, &["spec", "accessModes"]).is_empty() {
-        found.required("spec.accessModes", "at least 1 access mode is required");
-    }
-    match at(tree, &["spec", "resources", "requests", "storage"]) {
-        None => found.required("spec.resources[storage]", ""),
-        Some(amount) => match values::quantity(amount) {
-            Err(why) => found.invalid("spec.resources[storage]", amount, why),
-            Ok(size) if size.is_zero() || size.is_negative() => {
-                found.invalid("spec.resources[storage]", amount, "must be greater than zero");
-            }
-            Ok(_) => {}
-        },
-    }
-}
-
-pub(super) fn lease(tree: &Tree, found: &mut Findings) {
-    values::at_least("spec.leaseDurationSeconds", tree, &["spec", "leaseDurationSeconds"], 1, found);
-    values::at_least("spec.leaseTransitions", tree, &["spec", "leaseTransitions"], 0, found);
-}
-
-pub(super) fn custom_resource(tree: &Tree, found: &mut Findings) {
-    let group = text(tree, &["spec", "group"]);
-    let plural = text(tree, &["spec", "names", "plural"]);
-    found.name("spec.group", group, names::dns_subdomain);
-    found.name("spec.names.plural", plural, names::dns_label_1035);
-    if text(tree, &["spec", "names", "kind"]).is_empty() {
-        found.required("spec.names.kind", "");
-    }
-    let name = text(tree, &["metadata", "name"]);
-    if name != format!("{plural}.{group}") {
-        found.invalid("metadata.name", &name.into(), "must be spec.names.plural+\".\"+spec.group");
-    }
-    if !matches!(text(tree, &["spec", "scope"]), "Namespaced" | "Cluster") {
-        let scope = text(tree, &["spec", "scope"]).into();
-        found.unsupported("spec.scope", &scope, &["Cluster", "Namespaced"]);
-    }
-    let versions = list(tree, &["spec", "versions"]);
-    let stored = versions.iter().filter(|one| one.get("storage").and_then(Tree::as_bool) == Some(true)).count();
-    if stored != 1 {
-        let shown = Tree::Array(versions.iter().filter_map(|one| one.get("name").cloned()).collect());
-        found.invalid("spec.versions", &shown, "must have exactly one version marked as storage version");
-    }
-    for (at, version) in versions.iter().enumerate() {
-        found.name(&format!("spec.versions[{at}].name"), text(version, &["name"]), names::dns_label_1035);
-        if version.get("schema").and_then(|schema| schema.get("openAPIV3Schema")).is_none() {
-            found.required(format!("spec.versions[{at}].schema.openAPIV3Schema"), "schemas are required");
+    let service = spec.get("service");
+    if !service.is_given() {
+        let (bundle, insecure) = (spec.get("caBundle"), spec.get("insecureSkipTLSVerify"));
+        if !bundle.is_empty() {
+            let bytes = format!("{} bytes", bundle.len() / 4 * 3);
+            found.invalid_as(&bundle, bytes, "local APIServices may not have a caBundle");
         }
+        if insecure.is_true() {
+            found.invalid(&insecure, "local APIServices may not have insecureSkipTLSVerify");
+        }
+        return;
+    }
+    for key in ["namespace", "name"].iter().filter(|key| service.get(key).is_empty()) {
+        found.required(&service.get(key), "");
     }
 }

@@ -1,204 +1,263 @@
-//! One container: image, ports, environment, mounts, probes and hooks.
+//! One container: image, ports, mounts, resources, probes and hooks.
 
-use super::{Findings, at, list, text, values};
-use crate::walk::integer;
-use crate::{Tree, names};
-use serde_json::json;
+use super::findings::Findings;
+use super::place::Place;
+use super::volume::{Source, Volumes};
+use super::{environment, resources, security, values};
+use crate::names;
 use std::collections::HashSet;
 
-/// The fields of a pod that an environment variable may show.
-const POD_FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
+const SUCCESSES: &str = "must be 1";
+const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
+/// What a container that is added to a running pod cannot have.
+const NOT_EPHEMERAL: [&str; 8] = [
+    "ports",
+    "resources",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+    "resizePolicy",
+    "restartPolicy",
 ];
 
-pub(super) fn container(path: &str, tree: &Tree, volumes: &HashSet<&str>, found: &mut Findings) {
-    found.name(&format!("{path}.name"), text(tree, &["name"]), names::dns_label);
-    let image = text(tree, &["image"]);
-    if image.is_empty() {
-        found.required(format!("{path}.image"), "");
-    } else if image.trim() != image {
-        found.invalid(format!("{path}.image"), &image.into(), "must not have leading or trailing whitespace");
+/// What the pod around it says.
+pub(super) struct Context<'c, 't> {
+    pub(super) volumes: &'c Volumes<'t>,
+    /// How long the pod has to end, in seconds.
+    pub(super) grace: Option<i64>,
+}
+
+/// What all containers have to be.
+pub(super) fn common(at: &Place<'_, '_>, context: &Context<'_, '_>, found: &mut Findings) {
+    found.name(&at.get("name"), names::dns_label);
+    if at.get("image").is_empty() {
+        found.required(&at.get("image"), "");
     }
-    ports(path, tree, found);
-    for (at, one) in list(tree, &["env"]).iter().enumerate() {
-        variable(&format!("{path}.env[{at}]"), one, found);
-    }
-    for (at, one) in list(tree, &["envFrom"]).iter().enumerate() {
-        source(&format!("{path}.envFrom[{at}]"), one, found);
-    }
-    mounts(path, tree, volumes, found);
-    for key in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if let Some(one) = at(tree, &[key]) {
-            probe(&format!("{path}.{key}"), one, key, found);
-        }
-    }
-    for hook in ["postStart", "preStop"] {
-        if let Some(one) = at(tree, &["lifecycle", hook]) {
-            handler(&format!("{path}.lifecycle.{hook}"), one, &["exec", "httpGet", "tcpSocket", "sleep"], found);
-        }
-    }
-    if let Some(resources) = at(tree, &["resources"]) {
-        values::resources(&format!("{path}.resources"), resources, found);
+    found.one_of(&at.get("terminationMessagePolicy"), &["File", "FallbackToLogsOnError"]);
+    ports(&at.get("ports"), found);
+    environment::variables(&at.get("env"), found);
+    environment::sources(&at.get("envFrom"), found);
+    mounts(at, context, found);
+    devices(&at.get("volumeDevices"), context, found);
+    found.one_of(&at.get("imagePullPolicy"), &["Always", "IfNotPresent", "Never"]);
+    resources::requirements(&at.get("resources"), found);
+    security::container(&at.get("securityContext"), found);
+}
+
+/// Templates may have spaces around it, for the sake of old ones.
+pub(super) fn trimmed_image(at: &Place<'_, '_>, found: &mut Findings) {
+    let image = at.get("image");
+    if image.text().trim() != image.text() {
+        found.invalid(&image, "must not have leading or trailing whitespace");
     }
 }
 
-fn ports(path: &str, tree: &Tree, found: &mut Findings) {
+pub(super) fn lifecycle_and_probes(at: &Place<'_, '_>, context: &Context<'_, '_>, found: &mut Findings) {
+    for hook in ["postStart", "preStop"] {
+        let lifecycle = at.get("lifecycle");
+        if lifecycle.has(hook) {
+            handler(&lifecycle.get(hook), &["exec", "httpGet", "tcpSocket", "sleep"], context, found);
+        }
+    }
+    for key in PROBES {
+        let one = at.get(key);
+        if one.is_given() {
+            probe(&one, key, context, found);
+        }
+    }
+    found.optional_one_of(&at.get("restartPolicy"), &["Always", "Never", "OnFailure"]);
+}
+
+/// A container of the start: only one that goes on running can be probed.
+pub(super) fn of_start(at: &Place<'_, '_>, context: &Context<'_, '_>, found: &mut Findings) {
+    if at.get("restartPolicy").text() == "Always" {
+        return lifecycle_and_probes(at, context, found);
+    }
+    found.optional_one_of(&at.get("restartPolicy"), &["Always", "Never", "OnFailure"]);
+    for key in ["lifecycle"].iter().chain(&PROBES).filter(|key| at.has(key)) {
+        found.forbidden(&at.get(key), "may not be set for init containers without restartPolicy=Always");
+    }
+}
+
+/// A container that was added to a running pod, to look into it.
+pub(super) fn ephemeral(at: &Place<'_, '_>, found: &mut Findings) {
+    const WHY: &str = "cannot be set for an Ephemeral Container";
+    for key in
+        NOT_EPHEMERAL.iter().filter(|key| at.has(key) && (at.get(key).value().is_number() || !at.get(key).is_empty()))
+    {
+        found.forbidden(&at.get(key), WHY);
+    }
+    for mount in at.get("volumeMounts").each() {
+        for key in ["subPath", "subPathExpr"].iter().filter(|key| !mount.get(key).is_empty()) {
+            found.forbidden(&mount.get(key), WHY);
+        }
+    }
+}
+
+fn ports(all: &Place<'_, '_>, found: &mut Findings) {
     let mut seen = HashSet::new();
-    for (at, one) in list(tree, &["ports"]).iter().enumerate() {
-        let path = format!("{path}.ports[{at}]");
-        let name = text(one, &["name"]);
-        found.optional_name(&format!("{path}.name"), name, names::port_name);
-        if !name.is_empty() && !seen.insert(name) {
-            found.duplicate(format!("{path}.name"), &name.into());
+    for one in all.each() {
+        let name = one.get("name");
+        if !name.is_empty() {
+            let wrong = names::port_name(name.text());
+            if wrong.is_empty() && !seen.insert(name.text()) {
+                found.duplicate(&name);
+            }
+            wrong.into_iter().for_each(|why| found.invalid(&name, why));
         }
-        match integer(one, &["containerPort"]).unwrap_or(0) {
-            0 => found.required(format!("{path}.containerPort"), ""),
-            number => values::port(&format!("{path}.containerPort"), &number.into(), found),
+        let (own, host) = (one.get("containerPort"), one.get("hostPort"));
+        if own.number() == 0 {
+            found.required(&own, "");
+        } else {
+            values::port(&own, found);
         }
-        if let Some(number) = integer(one, &["hostPort"]).filter(|number| *number != 0) {
-            values::port(&format!("{path}.hostPort"), &number.into(), found);
+        if host.number() != 0 {
+            values::port(&host, found);
         }
-        if text(one, &["protocol"]).is_empty() {
-            found.required(format!("{path}.protocol"), "");
-        }
+        found.one_of(&one.get("protocol"), values::PROTOCOLS);
     }
 }
 
 /// Two containers of a pod cannot have the same port of the node.
-pub(super) fn host_ports(path: &str, tree: &Tree, seen: &mut HashSet<String>, found: &mut Findings) {
-    for (at, one) in list(tree, &["ports"]).iter().enumerate() {
-        let Some(port) = integer(one, &["hostPort"]).filter(|port| *port != 0) else { continue };
-        let told = format!("{}/{}/{port}", text(one, &["protocol"]), text(one, &["hostIP"]));
+pub(super) fn host_ports(at: &Place<'_, '_>, seen: &mut HashSet<String>, found: &mut Findings) {
+    for one in at.get("ports").each() {
+        let port = one.get("hostPort").number();
+        if port == 0 {
+            continue;
+        }
+        let told = format!("{}/{}/{port}", one.get("protocol").text(), one.get("hostIP").text());
         if !seen.insert(told.clone()) {
-            found.duplicate(format!("{path}.ports[{at}].hostPort"), &told.into());
+            found.duplicate_as(&one.get("hostPort"), told);
         }
     }
 }
 
-fn variable(path: &str, tree: &Tree, found: &mut Findings) {
-    found.name(&format!("{path}.name"), text(tree, &["name"]), names::environment_name);
-    let Some(from) = at(tree, &["valueFrom"]) else { return };
-    let shown = format!("{path}.valueFrom");
-    let kinds = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
-    let given: Vec<_> = kinds.into_iter().filter(|kind| at(from, &[kind]).is_some()).collect();
-    if given.is_empty() {
-        let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or \
-                   `fileKeyRef`";
-        found.invalid(&shown, &"".into(), why);
-    } else if !text(tree, &["value"]).is_empty() {
-        found.invalid(&shown, &"".into(), "may not be specified when `value` is not empty");
-    } else if given.len() > 1 {
-        found.invalid(&shown, &"".into(), "may not have more than one field specified at a time");
-    }
-    for kind in given {
-        let Some(one) = at(from, &[kind]) else { continue };
-        let shown = format!("{shown}.{kind}");
-        match kind {
-            "fieldRef" => field_reference(&shown, one, found),
-            "resourceFieldRef" if text(one, &["resource"]).is_empty() => {
-                found.required(format!("{shown}.resource"), "");
-            }
-            "configMapKeyRef" | "secretKeyRef" => {
-                if text(one, &["name"]).is_empty() {
-                    found.required(format!("{shown}.name"), "");
-                }
-                found.name(&format!("{shown}.key"), text(one, &["key"]), names::config_key);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn field_reference(path: &str, tree: &Tree, found: &mut Findings) {
-    let field = text(tree, &["fieldPath"]);
-    let is_subscript = ["metadata.labels['", "metadata.annotations['"].iter().any(|one| field.starts_with(one));
-    if field.is_empty() {
-        found.required(format!("{path}.fieldPath"), "");
-    } else if !(POD_FIELDS.contains(&field) || is_subscript && field.ends_with("']")) {
-        found.unsupported(format!("{path}.fieldPath"), &field.into(), &POD_FIELDS);
-    }
-}
-
-fn source(path: &str, tree: &Tree, found: &mut Findings) {
-    found.optional_name(&format!("{path}.prefix"), text(tree, &["prefix"]), names::environment_name);
-    let given: Vec<_> = ["configMapRef", "secretRef"].into_iter().filter(|kind| at(tree, &[kind]).is_some()).collect();
-    match given[..] {
-        [] => found.invalid(path, &"".into(), "must specify one of: `configMapRef` or `secretRef`"),
-        [kind] => found.name(&format!("{path}.{kind}.name"), text(tree, &[kind, "name"]), names::dns_subdomain),
-        _ => found.invalid(path, &"".into(), "may not have more than one field specified at a time"),
-    }
-}
-
-fn mounts(path: &str, tree: &Tree, volumes: &HashSet<&str>, found: &mut Findings) {
+fn mounts(container: &Place<'_, '_>, context: &Context<'_, '_>, found: &mut Findings) {
+    let all = container.get("volumeMounts");
+    let devices = container.get("volumeDevices");
     let mut seen = HashSet::new();
-    for (at, one) in list(tree, &["volumeMounts"]).iter().enumerate() {
-        let path = format!("{path}.volumeMounts[{at}]");
-        let (name, mount) = (text(one, &["name"]), text(one, &["mountPath"]));
+    for one in all.each() {
+        let (name, path) = (one.get("name"), one.get("mountPath"));
         if name.is_empty() {
-            found.required(format!("{path}.name"), "");
-        } else if !volumes.contains(name) {
-            found.not_found(format!("{path}.name"), &name.into());
+            found.required(&name, "");
         }
-        if mount.is_empty() {
-            found.required(format!("{path}.mountPath"), "");
-        } else if !seen.insert(mount) {
-            found.invalid(format!("{path}.mountPath"), &mount.into(), "must be unique");
+        if !context.volumes.contains_key(name.text()) {
+            found.not_found(&name, "");
         }
-        let below = text(one, &["subPath"]);
-        if below.starts_with('/') {
-            found.invalid(format!("{path}.subPath"), &below.into(), "must be a relative path");
+        if path.is_empty() {
+            found.required(&path, "");
         }
-        if below.split('/').any(|part| part == "..") {
-            found.invalid(format!("{path}.subPath"), &below.into(), "must not contain '..'");
+        if !seen.insert(path.text()) {
+            found.invalid_as(&path, path.text(), "must be unique");
+        }
+        for device in devices.each() {
+            if device.get("name").text() == name.text() {
+                found.invalid(&name, "must not already exist in volumeDevices");
+            }
+            if device.get("devicePath").text() == path.text() {
+                found.invalid(&path, "must not already exist as a path in volumeDevices");
+            }
+        }
+        // Upstream names the list here, not the element.
+        let (below, pattern) = (one.get("subPath"), one.get("subPathExpr"));
+        if !below.is_empty() {
+            values::path_below(&all.alias("subPath", &below), found);
+        }
+        if !pattern.is_empty() {
+            if !below.is_empty() {
+                found.invalid(&pattern, "subPathExpr and subPath are mutually exclusive");
+            }
+            values::path_below(&all.alias("subPathExpr", &pattern), found);
+        }
+        propagation(&all.alias("mountPropagation", &one.get("mountPropagation")), container, found);
+    }
+}
+
+fn propagation(at: &Place<'_, '_>, container: &Place<'_, '_>, found: &mut Findings) {
+    found.optional_one_of(at, &["Bidirectional", "HostToContainer", "None"]);
+    if at.text() == "Bidirectional" && !container.get("securityContext").get("privileged").is_true() {
+        found.forbidden(at, "Bidirectional mount propagation is available only to privileged containers");
+    }
+}
+
+fn devices(all: &Place<'_, '_>, context: &Context<'_, '_>, found: &mut Findings) {
+    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
+    for one in all.each() {
+        let (name, path) = (one.get("name"), one.get("devicePath"));
+        if name.is_empty() {
+            found.required(&name, "");
+        } else if !names.insert(name.text()) {
+            found.invalid(&name, "must be unique");
+        }
+        match context.volumes.get(name.text()) {
+            None => found.not_found(&name, ""),
+            Some(Source::Claim) => {}
+            Some(Source::Other) => {
+                let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                found.invalid(&name, why);
+            }
+        }
+        if path.is_empty() {
+            found.required(&path, "");
+        } else if path.text().split('/').any(|part| part == "..") {
+            found.invalid(&path, "can not contain backsteps ('..')");
+        } else if !paths.insert(path.text()) {
+            found.invalid(&path, "must be unique");
         }
     }
 }
 
-fn probe(path: &str, tree: &Tree, kind: &str, found: &mut Findings) {
-    handler(path, tree, &["exec", "httpGet", "tcpSocket", "grpc"], found);
-    for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
-        found.natural(format!("{path}.{key}"), at(tree, &[key]));
+fn probe(at: &Place<'_, '_>, kind: &str, context: &Context<'_, '_>, found: &mut Findings) {
+    handler(at, &["exec", "httpGet", "tcpSocket", "grpc"], context, found);
+    let counts = ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
+    found.naturals(at, &counts);
+    let (threshold, grace) = (at.get("successThreshold"), at.get("terminationGracePeriodSeconds"));
+    if grace.integer().is_some_and(|seconds| seconds <= 0) {
+        found.invalid(&grace, "must be greater than 0");
     }
-    if kind != "readinessProbe"
-        && let Some(threshold) = integer(tree, &["successThreshold"]).filter(|threshold| *threshold != 1)
-    {
-        found.invalid(format!("{path}.successThreshold"), &threshold.into(), "must be 1");
-    }
-    if let Some(grace) = integer(tree, &["terminationGracePeriodSeconds"]) {
-        if kind == "readinessProbe" {
-            let why = "must not be set for readinessProbes";
-            found.invalid(format!("{path}.terminationGracePeriodSeconds"), &grace.into(), why);
-        } else if grace <= 0 {
-            found.invalid(format!("{path}.terminationGracePeriodSeconds"), &grace.into(), "must be greater than 0");
+    if kind == "readinessProbe" {
+        if grace.is_given() {
+            found.invalid(&grace, "must not be set for readinessProbes");
         }
+    } else if threshold.number() != 1 {
+        found.invalid_as(&threshold, threshold.number(), SUCCESSES);
     }
 }
 
-fn handler(path: &str, tree: &Tree, kinds: &[&str], found: &mut Findings) {
-    let given: Vec<_> = kinds.iter().filter(|kind| at(tree, &[kind]).is_some()).collect();
-    if given.is_empty() {
-        found.required(path, "must specify a handler type");
-    }
-    for extra in given.iter().skip(1) {
-        found.forbidden(format!("{path}.{extra}"), "may not specify more than 1 handler type");
-    }
-    let zero = json!(0);
-    for kind in ["httpGet", "tcpSocket", "grpc"] {
-        let Some(one) = at(tree, &[kind]) else { continue };
-        values::port_or_name(&format!("{path}.{kind}.port"), one.get("port").unwrap_or(&zero), found);
-        if kind == "httpGet" && text(one, &["path"]).is_empty() {
-            found.required(format!("{path}.httpGet.path"), "");
+/// Exactly one way to act, of several. The order is upstream's: the first that is given counts.
+fn handler(at: &Place<'_, '_>, kinds: &[&str], context: &Context<'_, '_>, found: &mut Findings) {
+    let mut given = kinds.iter().filter(|kind| at.has(kind));
+    let Some(first) = given.next() else { return found.required(at, "must specify a handler type") };
+    let one = at.get(first);
+    match *first {
+        "exec" if one.get("command").is_empty() => found.required(&one.get("command"), ""),
+        "httpGet" => http_get(&one, found),
+        "tcpSocket" | "grpc" => values::port_or_name(&one.get("port"), found),
+        "sleep" => {
+            let seconds = one.get("seconds").number();
+            if let Some(grace) = context.grace.filter(|grace| !(0..=*grace).contains(&seconds)) {
+                let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                found.invalid_as(&one, seconds, why);
+            }
         }
+        _ => {}
     }
-    if at(tree, &["exec"]).is_some() && list(tree, &["exec", "command"]).is_empty() {
-        found.required(format!("{path}.exec.command"), "");
+    for extra in given {
+        found.forbidden(&at.get(extra), "may not specify more than 1 handler type");
+    }
+}
+
+fn http_get(at: &Place<'_, '_>, found: &mut Findings) {
+    if at.get("path").is_empty() {
+        found.required(&at.get("path"), "");
+    }
+    values::port_or_name(&at.get("port"), found);
+    found.member(&at.get("scheme"), &["HTTP", "HTTPS"]);
+    let headers = at.get("httpHeaders");
+    for header in headers.each() {
+        for why in names::http_header_name(header.get("name").text()) {
+            found.invalid_as(&headers, header.get("name").text(), why);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! What is wrong with a status that is written: numbers below zero, and counts above what they count. The rest is the
 //! controllers' word.
 
-use super::Findings;
-use crate::walk::{at, integer};
-use crate::{Kind, Tree};
+use super::findings::Findings;
+use super::place::Place;
+use crate::Kind;
 
 const OF_ALL: &str = "cannot be greater than status.replicas";
 const OF_READY: &str = "cannot be greater than readyReplicas";
@@ -90,25 +90,19 @@ fn rules(kind: &Kind) -> Option<&'static Rules> {
     })
 }
 
-pub(super) fn check(kind: &Kind, new: &Tree, old: &Tree, found: &mut Findings) {
+/// `kind` with `new` in the place of `old`.
+pub(super) fn check(kind: &Kind, new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
     let Some(rules) = rules(kind) else { return };
-    let number = |key: &str| integer(new, &["status", key]);
-    for key in rules.counts {
-        if let Some(value) = number(key).filter(|value| *value < 0) {
-            found.invalid(format!("status.{key}"), &value.into(), "must be greater than or equal to 0");
-        }
-    }
+    let at = new.get("status");
+    found.naturals(&at, rules.counts);
     for (key, limit, why) in rules.limits {
-        let value = number(key).unwrap_or(0);
-        if value > number(limit).unwrap_or(0) {
-            found.invalid(format!("status.{key}"), &value.into(), why);
+        let count = at.get(key);
+        if count.number() > at.get(limit).number() {
+            found.invalid(&count, why);
         }
     }
-    let collisions = |tree| at(tree, &["status", "collisionCount"]).and_then(Tree::as_i64);
-    if let Some(old) = collisions(old)
-        && collisions(new).is_none_or(|new| new < old)
-    {
-        let new = collisions(new).unwrap_or(0);
-        found.invalid("status.collisionCount", &new.into(), "cannot be decremented");
+    let (count, before) = (at.get("collisionCount"), old.get("status").get("collisionCount").integer());
+    if before.is_some_and(|before| count.integer().is_none_or(|count| count < before)) {
+        found.invalid_as(&count, count.number(), "cannot be decremented");
     }
 }

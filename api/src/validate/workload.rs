@@ -1,213 +1,264 @@
-//! The kinds that make pods, and the two that scale and spare them.
+//! The kinds of `apps` and their older relative: what keeps pods running.
 
-use super::{Findings, at, list, pod, text, values};
+use super::findings::Findings;
+use super::meta::IMMUTABLE;
+use super::place::Place;
+use super::{claim, pod, shown, values};
 use crate::Tree;
-use crate::selector::Labels;
-use crate::view::LabelSelector;
-use crate::walk::integer;
 
-const SELECTOR: &[&str] = &["spec", "selector"];
-const TEMPLATE: &[&str] = &["spec", "template"];
 const MISMATCH: &str = "`selector` does not match template `labels`";
+const STATEFUL: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+                        'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+                        'minReadySeconds' are forbidden";
+const STATEFUL_FREE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
 
-pub(super) fn deployment(tree: &Tree, found: &mut Findings) {
-    naturals(tree, &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], found);
-    selector(tree, "deployment", found);
-    long_running(tree, "Deployment", found);
-    let rolling = ["spec", "strategy", "rollingUpdate"];
-    if text(tree, &["spec", "strategy", "type"]) == "Recreate" && at(tree, &rolling).is_some() {
-        let why = "may not be specified when strategy `type` is 'Recreate'";
-        found.forbidden("spec.strategy.rollingUpdate", why);
-    } else if let Some(rolling) = at(tree, &rolling) {
-        rolling_update("spec.strategy.rollingUpdate", rolling, found);
-    }
-    let ready = integer(tree, &["spec", "minReadySeconds"]).unwrap_or(0);
-    if let Some(deadline) = integer(tree, &["spec", "progressDeadlineSeconds"]).filter(|deadline| *deadline <= ready) {
-        found.invalid("spec.progressDeadlineSeconds", &deadline.into(), "must be greater than minReadySeconds");
-    }
-}
-
-fn rolling_update(path: &str, rolling: &Tree, found: &mut Findings) {
-    for key in ["maxUnavailable", "maxSurge"] {
-        values::count_or_percent(&format!("{path}.{key}"), rolling.get(key), found);
-    }
-    let is_zero = |key: &str| match rolling.get(key) {
-        Some(Tree::String(text)) => text.trim_end_matches('%').bytes().all(|digit| digit == b'0'),
-        Some(other) => other.as_i64() == Some(0),
-        None => true,
-    };
-    if is_zero("maxUnavailable") && is_zero("maxSurge") {
-        let value = rolling.get("maxUnavailable").cloned().unwrap_or_else(|| 0.into());
-        found.invalid(format!("{path}.maxUnavailable"), &value, "may not be 0 when `maxSurge` is 0");
-    }
-}
-
-pub(super) fn replica_set(tree: &Tree, found: &mut Findings) {
-    naturals(tree, &["replicas", "minReadySeconds"], found);
-    selector(tree, "deployment", found);
-    long_running(tree, "ReplicaSet", found);
-}
-
-pub(super) fn replication_controller(tree: &Tree, found: &mut Findings) {
-    naturals(tree, &["replicas", "minReadySeconds"], found);
-    let Some(selector) = at(tree, SELECTOR).and_then(Tree::as_object).filter(|all| !all.is_empty()) else {
-        return found.required("spec.selector", "");
-    };
-    let wanted = selector.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
-    template_matches(tree, &Labels::from_map(wanted), found);
-    long_running(tree, "ReplicationController", found);
-}
-
-pub(super) fn daemon_set(tree: &Tree, found: &mut Findings) {
-    naturals(tree, &["minReadySeconds", "revisionHistoryLimit"], found);
-    selector(tree, "daemonset", found);
-    long_running(tree, "DaemonSet", found);
-    if let Some(rolling) = at(tree, &["spec", "updateStrategy", "rollingUpdate"]) {
-        rolling_update("spec.updateStrategy.rollingUpdate", rolling, found);
-    }
-}
-
-pub(super) fn stateful_set(tree: &Tree, found: &mut Findings) {
-    naturals(tree, &["replicas", "minReadySeconds", "revisionHistoryLimit"], found);
-    selector(tree, "statefulset", found);
-    long_running(tree, "StatefulSet", found);
-    if text(tree, &["spec", "updateStrategy", "type"]) == "OnDelete"
-        && at(tree, &["spec", "updateStrategy", "rollingUpdate"]).is_some()
-    {
-        let value = at(tree, &["spec", "updateStrategy", "rollingUpdate"]).cloned().unwrap_or_default();
-        let why = "only allowed for updateStrategy 'RollingUpdate'";
-        found.invalid("spec.updateStrategy.rollingUpdate", &value, why);
-    }
-    found.natural(
-        "spec.updateStrategy.rollingUpdate.partition",
-        at(tree, &["spec", "updateStrategy", "rollingUpdate", "partition"]),
-    );
-}
-
-pub(super) fn job(tree: &Tree, found: &mut Findings) {
-    job_spec(tree, &["spec"], found);
-    // A Job without a manual selector gets one from its uid, after this check.
-    if let Some(wanted) = at(tree, SELECTOR) {
-        values::selector("spec.selector", wanted, found);
-        template_matches(tree, &labels_of(wanted), found);
-    } else if at(tree, &["spec", "manualSelector"]).and_then(Tree::as_bool) == Some(true) {
-        found.required("spec.selector", "");
-    }
-}
-
-pub(super) fn cron_job(tree: &Tree, found: &mut Findings) {
-    let schedule = text(tree, &["spec", "schedule"]);
-    let words = schedule.split_whitespace().count();
-    if schedule.is_empty() {
-        found.required("spec.schedule", "");
-    } else if schedule.contains("TZ") {
-        let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        found.invalid("spec.schedule", &schedule.into(), why);
-    } else if words != 5 && !schedule.starts_with('@') {
-        let why = format!("expected exactly 5 fields, found {words}: [{schedule}]");
-        found.invalid("spec.schedule", &schedule.into(), why);
-    }
-    naturals(tree, &["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"], found);
-    job_spec(tree, &["spec", "jobTemplate", "spec"], found);
-}
-
-fn job_spec(tree: &Tree, path: &[&str], found: &mut Findings) {
-    let shown = path.join(".");
-    let Some(spec) = at(tree, path) else { return found.required(shown, "") };
-    for key in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"] {
-        found.natural(format!("{shown}.{key}"), at(spec, &[key]));
-    }
-    if text(spec, &["completionMode"]) == "Indexed" && integer(spec, &["completions"]).is_none() {
-        found.required(format!("{shown}.completions"), "when completion mode is Indexed");
-    }
-    pod::template(tree, &[path, &["template"]].concat(), found);
-    let policy = text(spec, &["template", "spec", "restartPolicy"]);
-    let field = format!("{shown}.template.spec.restartPolicy");
-    if matches!(policy, "" | "Always") {
-        if text(spec, &["template", "spec", "restartPolicy"]).is_empty() {
-            found.required(field, "valid values: \"OnFailure\", \"Never\"");
-        } else {
-            found.unsupported(field, &policy.into(), &["OnFailure", "Never"]);
-        }
-    }
-}
-
-pub(super) fn autoscaler(tree: &Tree, found: &mut Findings) {
-    let least = integer(tree, &["spec", "minReplicas"]).unwrap_or(1);
-    let most = integer(tree, &["spec", "maxReplicas"]).unwrap_or(0);
-    if least < 1 {
-        found.invalid("spec.minReplicas", &least.into(), "must be greater than or equal to 1");
-    }
-    if most < 1 {
-        found.invalid("spec.maxReplicas", &most.into(), "must be greater than 0");
-    } else if most < least {
-        found.invalid("spec.maxReplicas", &most.into(), "must be greater than or equal to `minReplicas`");
-    }
-    for key in ["kind", "name"] {
-        if text(tree, &["spec", "scaleTargetRef", key]).is_empty() {
-            found.required(format!("spec.scaleTargetRef.{key}"), "");
-        }
-    }
-}
-
-pub(super) fn disruption_budget(tree: &Tree, found: &mut Findings) {
-    let (least, most) = (at(tree, &["spec", "minAvailable"]), at(tree, &["spec", "maxUnavailable"]));
-    if least.is_some() && most.is_some() {
-        let spec = tree.get("spec").cloned().unwrap_or_default();
-        found.invalid("spec", &spec, "minAvailable and maxUnavailable cannot be both set");
-    }
-    values::count_or_percent("spec.minAvailable", least, found);
-    values::count_or_percent("spec.maxUnavailable", most, found);
-    if let Some(selector) = at(tree, SELECTOR) {
-        values::selector("spec.selector", selector, found);
-    }
-}
-
-fn naturals(tree: &Tree, keys: &[&str], found: &mut Findings) {
-    for key in keys {
-        found.natural(format!("spec.{key}"), at(tree, &["spec", key]));
-    }
-}
-
-/// A selector that is there, not empty, well formed, and matches the template's labels.
-fn selector(tree: &Tree, kind: &str, found: &mut Findings) {
-    let Some(wanted) = at(tree, SELECTOR) else { return found.required("spec.selector", "") };
-    values::selector("spec.selector", wanted, found);
-    let labels = labels_of(wanted);
-    if labels.is_empty() {
-        let why = format!("empty selector is invalid for {kind}");
-        found.invalid("spec.selector", wanted, why);
+pub(super) fn deployment(root: &Place<'_, '_>, found: &mut Findings) {
+    let spec = root.get("spec");
+    found.natural(&spec.get("replicas"));
+    if selector(&spec, "empty selector is invalid for deployment", found) {
+        matching(&spec, found);
+        replicated(&spec, found);
     } else {
-        template_matches(tree, &labels, found);
+        found.invalid(&spec.get("selector"), "invalid label selector");
+    }
+    let strategy = spec.get("strategy");
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.get("type").text() {
+        "Recreate" if rolling.is_given() => {
+            found.forbidden(&rolling, "may not be specified when strategy `type` is 'Recreate'");
+        }
+        "Recreate" => {}
+        "RollingUpdate" if !rolling.is_given() => {
+            found.required(&rolling, "this should be defaulted and never be nil");
+        }
+        "RollingUpdate" => deployment_rolling(&rolling, found),
+        _ => {
+            let value = shown::internal("apps/v1", "DeploymentStrategy", strategy.value());
+            found.unsupported_as(&strategy, value, &["Recreate", "RollingUpdate"]);
+        }
+    }
+    found.naturals(&spec, &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"]);
+    let deadline = spec.get("progressDeadlineSeconds");
+    if deadline.integer().is_some_and(|seconds| seconds <= spec.get("minReadySeconds").number()) {
+        found.invalid(&deadline, "must be greater than minReadySeconds");
     }
 }
 
-fn labels_of(selector: &Tree) -> Labels {
-    let view: Option<LabelSelector> = crate::object::read_tree(selector).ok();
-    view.map(|view| Labels::from_view(&view)).unwrap_or_default()
+fn deployment_rolling(at: &Place<'_, '_>, found: &mut Findings) {
+    let (unavailable, surge) = (at.get("maxUnavailable"), at.get("maxSurge"));
+    values::count_or_percent(&unavailable, found);
+    values::count_or_percent(&surge, found);
+    if values::is_zero(&unavailable) && values::is_zero(&surge) {
+        let value = if unavailable.is_given() { unavailable.value().clone() } else { 0.into() };
+        found.invalid_as(&unavailable, value, "may not be 0 when `maxSurge` is 0");
+    }
+    values::at_most_all(&unavailable, found);
 }
 
-fn template_matches(tree: &Tree, wanted: &Labels, found: &mut Findings) {
-    let have = at(tree, &["spec", "template", "metadata", "labels"]);
-    if !wanted.matches(|key| have.and_then(|labels| labels.get(key)).and_then(Tree::as_str)) {
-        let shown = have.cloned().unwrap_or_default();
-        found.invalid("spec.template.metadata.labels", &shown, MISMATCH);
+pub(super) fn replica_set(root: &Place<'_, '_>, found: &mut Findings) {
+    let spec = root.get("spec");
+    found.naturals(&spec, &["replicas", "minReadySeconds"]);
+    if selector(&spec, "empty selector is invalid for deployment", found) {
+        matching(&spec, found);
+        replicated(&spec, found);
+    } else {
+        found.invalid(&spec.get("selector"), "invalid label selector");
+    }
+}
+
+/// A template whose pods a ReplicaSet makes.
+fn replicated(spec: &Place<'_, '_>, found: &mut Findings) {
+    let template = spec.get("template");
+    pod::template(&template, pod::Owner::TEMPLATE, found);
+    long_running(&template, "ReplicaSet", found);
+}
+
+pub(super) fn replication_controller(root: &Place<'_, '_>, found: &mut Findings) {
+    let spec = root.get("spec");
+    found.natural(&spec.get("minReadySeconds"));
+    let (wanted, template) = (spec.get("selector"), spec.get("template"));
+    if wanted.is_empty() {
+        found.required(&wanted, "");
+    }
+    found.natural(&spec.get("replicas"));
+    if !template.is_given() {
+        return found.required(&template, "");
+    }
+    let labels = template.get("metadata");
+    let labels = labels.get("labels");
+    if wanted.entries().any(|(key, value)| labels.get(key).value() != value.value()) {
+        found.invalid(&labels, MISMATCH);
+    }
+    pod::template(&template, pod::Owner::TEMPLATE, found);
+    long_running(&template, "ReplicationController", found);
+}
+
+pub(super) fn daemon_set(root: &Place<'_, '_>, found: &mut Findings) {
+    let spec = root.get("spec");
+    let (wanted, template) = (spec.get("selector"), spec.get("template"));
+    if values::selector(&wanted, found) {
+        matching(&spec, found);
+    }
+    if wanted.is_given() && values::is_empty_selector(&wanted) {
+        found.invalid(&wanted, "empty selector is invalid for daemonset");
+    }
+    pod::template(&template, pod::Owner::TEMPLATE, found);
+    long_running(&template, "DaemonSet", found);
+    found.natural(&spec.get("minReadySeconds"));
+    let strategy = spec.get("updateStrategy");
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.get("type").text() {
+        "OnDelete" => {}
+        "RollingUpdate" if !rolling.is_given() => found.required(&rolling, ""),
+        "RollingUpdate" => daemon_rolling(&rolling, found),
+        _ => {
+            let value = shown::internal("apps/v1", "DaemonSetUpdateStrategy", strategy.value());
+            found.unsupported_as(&strategy, value, &["RollingUpdate", "OnDelete"]);
+        }
+    }
+    found.natural(&spec.get("revisionHistoryLimit"));
+}
+
+fn daemon_rolling(at: &Place<'_, '_>, found: &mut Findings) {
+    let (unavailable, surge) = (at.get("maxUnavailable"), at.get("maxSurge"));
+    for one in [&unavailable, &surge] {
+        values::count_or_percent(one, found);
+    }
+    for one in [&unavailable, &surge] {
+        values::at_most_all(one, found);
+    }
+    match (values::is_zero(&unavailable), values::is_zero(&surge)) {
+        (false, false) => found.invalid(&surge, "may not be set when maxUnavailable is non-zero"),
+        (true, true) => found.required(&unavailable, "cannot be 0 when maxSurge is 0"),
+        _ => {}
+    }
+}
+
+pub(super) fn stateful_set(root: &Place<'_, '_>, found: &mut Findings) {
+    let spec = root.get("spec");
+    let policy = spec.get("podManagementPolicy");
+    match policy.text() {
+        "" => found.required(&policy, ""),
+        "OrderedReady" | "Parallel" => {}
+        _ => found.invalid(&policy, "must be 'OrderedReady' or 'Parallel'"),
+    }
+    stateful_strategy(&spec.get("updateStrategy"), found);
+    let retention = spec.get("persistentVolumeClaimRetentionPolicy");
+    for key in ["whenDeleted", "whenScaled"] {
+        found.optional_one_of(&retention.get(key), &["Retain", "Delete"]);
+    }
+    found.naturals(&spec, &["replicas", "minReadySeconds"]);
+    found.natural(&spec.get("ordinals").get("start"));
+    found.natural(&spec.get("revisionHistoryLimit"));
+    let template = spec.get("template");
+    if selector(&spec, "empty selector is invalid for statefulset", found) {
+        matching(&spec, found);
+        let claims = spec.get("volumeClaimTemplates").list();
+        pod::template(&template, pod::Owner { is_pod: false, claims }, found);
+    } else {
+        found.invalid(&spec.get("selector"), "");
+    }
+    for template in spec.get("volumeClaimTemplates").each() {
+        claim::spec(&template.get("spec"), found);
+    }
+    long_running(&template, "StatefulSet", found);
+}
+
+fn stateful_strategy(strategy: &Place<'_, '_>, found: &mut Findings) {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.get("type").text() {
+        "" => found.required(strategy, ""),
+        "OnDelete" if rolling.is_given() => {
+            let value = shown::internal("apps/v1", "RollingUpdateStatefulSetStrategy", rolling.value());
+            found.invalid_as(&rolling, value, "only allowed for updateStrategy 'RollingUpdate'");
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            found.natural(&rolling.get("partition"));
+            let unavailable = rolling.get("maxUnavailable");
+            values::count_or_percent(&unavailable, found);
+            if unavailable.is_given() && values::is_zero(&unavailable) {
+                found.invalid(&unavailable, "cannot be 0");
+            }
+            values::at_most_all(&unavailable, found);
+        }
+        _ => {
+            let value = shown::internal("apps/v1", "StatefulSetUpdateStrategy", strategy.value());
+            found.invalid_as(strategy, value, "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
+}
+
+pub(super) fn stateful_set_update(new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
+    let rest = |root: &Place<'_, '_>| -> Vec<(String, Tree)> {
+        let all = crate::walk::members(root.value(), &["spec"]);
+        let all = all.filter(|(key, _)| !STATEFUL_FREE.contains(&key.as_str()));
+        let mut all: Vec<_> = all.map(|(key, value)| (key.clone(), value.clone())).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    };
+    if rest(new) != rest(old) {
+        found.forbidden(&new.get("spec"), STATEFUL);
+    }
+}
+
+/// Selectors of workloads stay as they are.
+pub(super) fn selector_update(new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
+    let (new, old) = (new.get("spec"), old.get("spec"));
+    if new.get("selector").value() != old.get("selector").value() {
+        found.invalid(&new.get("selector"), IMMUTABLE);
+    }
+}
+
+/// A selector that is there, not empty, and well formed. False if it cannot be used.
+fn selector(spec: &Place<'_, '_>, empty: &str, found: &mut Findings) -> bool {
+    let wanted = spec.get("selector");
+    if !wanted.is_given() {
+        found.required(&wanted, "");
+        return true;
+    }
+    let is_good = values::selector(&wanted, found);
+    if values::is_empty_selector(&wanted) {
+        found.invalid(&wanted, empty);
+    }
+    is_good
+}
+
+/// The template has what the selector wants. Without a selector, nothing is wanted, and nothing matches.
+pub(super) fn matching(spec: &Place<'_, '_>, found: &mut Findings) {
+    let wanted = spec.get("selector");
+    let template = spec.get("template");
+    let meta = template.get("metadata");
+    let labels = meta.get("labels");
+    if !values::selects(&wanted, &labels) {
+        found.invalid(&labels, MISMATCH);
     }
 }
 
 /// A template of pods that never end by themselves.
-fn long_running(tree: &Tree, kind: &str, found: &mut Findings) {
-    pod::template(tree, TEMPLATE, found);
-    let policy = text(tree, &["spec", "template", "spec", "restartPolicy"]);
-    if !matches!(policy, "" | "Always") {
-        found.unsupported("spec.template.spec.restartPolicy", &policy.into(), &["Always"]);
+fn long_running(template: &Place<'_, '_>, kind: &str, found: &mut Findings) {
+    let spec = template.get("spec");
+    let policy = spec.get("restartPolicy");
+    if policy.text() != "Always" {
+        found.unsupported_as(&policy, policy.text(), &["Always"]);
     }
-    if at(tree, &["spec", "template", "spec", "activeDeadlineSeconds"]).is_some() {
+    if spec.has("activeDeadlineSeconds") {
         let why = format!("activeDeadlineSeconds in {kind} is not Supported");
-        found.forbidden("spec.template.spec.activeDeadlineSeconds", &why);
+        found.forbidden(&spec.get("activeDeadlineSeconds"), why);
     }
-    if !list(tree, &["spec", "template", "spec", "ephemeralContainers"]).is_empty() {
-        let why = "ephemeral containers not allowed in pod template";
-        found.forbidden("spec.template.spec.ephemeralContainers", why);
+}
+
+pub(super) fn revision(root: &Place<'_, '_>, found: &mut Findings) {
+    if !root.has("data") {
+        found.required(&root.get("data"), "data is mandatory");
     }
+    found.natural(&root.get("revision"));
 }
