@@ -48,6 +48,7 @@ resources! {
     CLUSTER_ROLE_BINDINGS = "rbac.authorization.k8s.io" / "v1" / "clusterrolebindings";
     ROLES = "rbac.authorization.k8s.io" / "v1" / "roles";
     ROLE_BINDINGS = "rbac.authorization.k8s.io" / "v1" / "rolebindings";
+    RUNTIME_CLASSES = "node.k8s.io" / "v1" / "runtimeclasses";
     PRIORITY_CLASSES = "scheduling.k8s.io" / "v1" / "priorityclasses";
     CUSTOM_RESOURCE_DEFINITIONS = "apiextensions.k8s.io" / "v1" / "customresourcedefinitions";
 }

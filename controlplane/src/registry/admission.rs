@@ -1,6 +1,8 @@
 //! What a new object is given or refused by the state of the cluster: by the admission plugins of kube-apiserver that do
 //! the same.
 
+mod runtime_class;
+
 use super::{Call, Registry, keys, namespace};
 use api::kinds::Kind;
 use api::object::edit;
@@ -85,7 +87,7 @@ fn protect(registry: &Registry, tree: &mut Tree, finalizer: &str) {
     }
 }
 
-/// ServiceAccount, Priority and DefaultTolerationSeconds.
+/// ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass.
 fn pod(registry: &Registry, tree: &mut Tree) -> Result<(), Rejected> {
     if !registry.is_disabled("ServiceAccount") && edit::text(tree, &["spec", "serviceAccountName"]).is_empty() {
         edit::set(tree, &["spec", "serviceAccountName"], "default");
@@ -107,6 +109,9 @@ fn pod(registry: &Registry, tree: &mut Tree) -> Result<(), Rejected> {
                 edit::push(tree, &["spec", "tolerations"], toleration);
             }
         }
+    }
+    if !registry.is_disabled("RuntimeClass") {
+        runtime_class::apply(registry, tree)?;
     }
     Ok(())
 }
@@ -137,8 +142,14 @@ fn priority(registry: &Registry, tree: &mut Tree) -> Result<(), Rejected> {
         return Err(Rejected::forbidden(&api::resource::PODS, edit::text(tree, &["metadata", "name"]), why));
     }
     edit::set(tree, &["spec", "priority"], value);
-    if edit::text(tree, &["spec", "preemptionPolicy"]).is_empty() {
-        edit::set(tree, &["spec", "preemptionPolicy"], policy);
+    let given = edit::text(tree, &["spec", "preemptionPolicy"]);
+    if !given.is_empty() && given != policy {
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
+             controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(Rejected::forbidden(&api::resource::PODS, edit::text(tree, &["metadata", "name"]), why));
     }
+    edit::set(tree, &["spec", "preemptionPolicy"], policy);
     Ok(())
 }

@@ -2,7 +2,7 @@ mod kinds;
 
 use super::*;
 use crate::store::memory;
-use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, SERVICES};
+use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, RUNTIME_CLASSES, SERVICES};
 use client::cluster::{Cluster, ListOptions, Target, WatchOptions, WriteOptions};
 use client::{DeleteOptions, Event, Patch};
 use futures::StreamExt;
@@ -57,6 +57,39 @@ async fn a_job_selects_its_own_pods() {
     let labels = &job["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&labels["batch.kubernetes.io/controller-uid"], selected);
     assert_eq!(labels["batch.kubernetes.io/job-name"], "j");
+}
+
+#[tokio::test]
+async fn a_pod_costs_what_its_runtime_class_says() {
+    let local = local().await;
+    let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "heavy"},
+        "handler": "h", "overhead": {"podFixed": {"cpu": "250m"}}, "scheduling": {"nodeSelector": {"a": "b"}}});
+    let target = Target::cluster(&RUNTIME_CLASSES, "");
+    local.create(target, class, WriteOptions::default()).await.expect("it is created");
+    let with = |spec: Value| {
+        let mut tree = pod("a");
+        for (key, value) in spec.as_object().expect("an object") {
+            tree["spec"][key] = value.clone();
+        }
+        tree
+    };
+    for (spec, why) in [
+        (json!({"runtimeClassName": "none"}), "RuntimeClass \"none\" not found"),
+        (json!({"overhead": {"cpu": "1"}}), "Pod Overhead set without corresponding RuntimeClass defined Overhead"),
+        (
+            json!({"runtimeClassName": "heavy", "overhead": {"cpu": "1"}}),
+            "Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        ),
+    ] {
+        let error = local.create(at(&PODS, ""), with(spec), WriteOptions::default()).await.expect_err(why);
+        assert_eq!(error.to_string(), format!("pods \"a\" is forbidden: pod rejected: {why}"));
+    }
+    let other = with(json!({"runtimeClassName": "heavy", "nodeSelector": {"a": "c"}}));
+    local.create(at(&PODS, ""), other, WriteOptions::default()).await.expect_err("another node");
+    let same = with(json!({"runtimeClassName": "heavy", "overhead": {"cpu": "0.25"}}));
+    let made = create(&local, &PODS, same).await.tree();
+    assert_eq!(made["spec"]["overhead"], json!({"cpu": "250m"}));
+    assert_eq!(made["spec"]["nodeSelector"], json!({"a": "b"}));
 }
 
 #[tokio::test]
