@@ -4,6 +4,9 @@
 //! Custom resources have no table; the API server refuses this patch for them.
 
 mod list;
+mod restore;
+
+pub use restore::why_not;
 
 use super::go::{self, Shown};
 use crate::fields::{Field, TypeRef};

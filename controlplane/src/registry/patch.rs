@@ -126,7 +126,14 @@ fn patched(
     };
     let (mut new, mut problems) = match codec::conform_as(apply()?, schema, strictness) {
         Ok(conformed) => conformed,
-        Err(error) => return Err(invalid(&apply()?, &error.to_string())),
+        Err(error) => {
+            let new = apply()?;
+            let why = match (patch, schema) {
+                (Patch::Strategic(_), Some(schema)) => patch::strategic::why_not(schema, &new),
+                _ => None,
+            };
+            return Err(invalid(&new, &why.unwrap_or_else(|| error.to_string())));
+        }
     };
     if let Some(kind) = kind {
         codec::prune(&mut new, kind, strictness, &mut problems);

@@ -119,3 +119,19 @@ fn bad_patches() {
     let rejected = apply(schema, &json!({}), &json!([])).unwrap_err();
     assert_eq!(rejected.message, "json: cannot unmarshal array into Go value of type map[string]interface {}");
 }
+
+#[test]
+fn what_a_patched_tree_is_not() {
+    let schema = kinds::find_kind("", "v1", "Pod").unwrap().schema().unwrap();
+    for (spec, why) in [
+        (json!("x"), Some("cannot restore struct from: string")),
+        (json!({"containers": "x"}), Some("cannot restore slice from string")),
+        (json!({"nodeSelector": ["x"]}), Some("cannot restore map from slice")),
+        (json!({"nodeName": 1}), Some("cannot convert int64 to string")),
+        (json!({"hostNetwork": "yes"}), Some("unrecognized type: bool")),
+        (json!({"priority": 1.5}), Some("cannot convert float64 to int32")),
+        (json!({"containers": [{"name": "a", "image": null}], "priority": 1.0}), None),
+    ] {
+        assert_eq!(why_not(schema, &json!({ "spec": spec })).as_deref(), why);
+    }
+}
