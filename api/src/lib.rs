@@ -14,6 +14,7 @@ pub mod patch;
 pub mod object;
 pub mod resource;
 pub mod quantity;
+pub mod quota;
 pub mod rejected;
 pub mod schema;
 pub mod selector;

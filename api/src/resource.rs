@@ -26,11 +26,14 @@ resources! {
     CONFIG_MAPS = "" / "v1" / "configmaps";
     ENDPOINTS = "" / "v1" / "endpoints";
     EVENTS = "" / "v1" / "events";
+    LIMIT_RANGES = "" / "v1" / "limitranges";
     NAMESPACES = "" / "v1" / "namespaces";
     NODES = "" / "v1" / "nodes";
     PERSISTENT_VOLUME_CLAIMS = "" / "v1" / "persistentvolumeclaims";
     PERSISTENT_VOLUMES = "" / "v1" / "persistentvolumes";
     PODS = "" / "v1" / "pods";
+    REPLICATION_CONTROLLERS = "" / "v1" / "replicationcontrollers";
+    RESOURCE_QUOTAS = "" / "v1" / "resourcequotas";
     SECRETS = "" / "v1" / "secrets";
     SERVICE_ACCOUNTS = "" / "v1" / "serviceaccounts";
     SERVICES = "" / "v1" / "services";
@@ -44,6 +47,7 @@ resources! {
     CERTIFICATE_SIGNING_REQUESTS = "certificates.k8s.io" / "v1" / "certificatesigningrequests";
     LEASES = "coordination.k8s.io" / "v1" / "leases";
     ENDPOINT_SLICES = "discovery.k8s.io" / "v1" / "endpointslices";
+    POD_DISRUPTION_BUDGETS = "policy" / "v1" / "poddisruptionbudgets";
     CLUSTER_ROLES = "rbac.authorization.k8s.io" / "v1" / "clusterroles";
     CLUSTER_ROLE_BINDINGS = "rbac.authorization.k8s.io" / "v1" / "clusterrolebindings";
     ROLES = "rbac.authorization.k8s.io" / "v1" / "roles";

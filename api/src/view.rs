@@ -7,11 +7,14 @@
 mod meta;
 mod pod;
 mod node;
+mod placement;
+mod policy;
 mod service;
 mod workload;
 
 pub use meta::{Condition, LabelSelector, LabelSelectorRequirement, Meta, Owned};
 pub use node::{Address, Node, NodeSpec, NodeStatus, Taint};
 pub use pod::*;
+pub use policy::*;
 pub use service::*;
 pub use workload::*;

@@ -14,6 +14,7 @@ mod escalation;
 mod fields;
 mod filter;
 mod keys;
+mod limit_range;
 mod local;
 mod memory;
 mod namespace;
@@ -21,6 +22,7 @@ mod node_authorizer;
 mod node_restriction;
 mod pods;
 mod prepare;
+mod quota;
 mod rbac;
 mod read;
 mod review;
@@ -65,6 +67,8 @@ struct Shared {
     rbac: ArcSwap<rbac::Index>,
     config: Config,
     clock: Clock,
+    /// Held by the one write that is charged to quotas.
+    charging: tokio::sync::Mutex<()>,
 }
 
 /// Validated settings.
@@ -147,7 +151,8 @@ impl Registry {
     pub async fn open(kv: Arc<dyn Kv>, config: Config, clock: Clock) -> Result<Registry, OpenError> {
         let memory = Memory::open(&kv, clock.clone()).await.map_err(OpenError::Store)?;
         let rbac = ArcSwap::from_pointee(rbac::Index::default());
-        let registry = Registry(Arc::new(Shared { kv, memory, rbac, config, clock }));
+        let registry =
+            Registry(Arc::new(Shared { kv, memory, rbac, config, clock, charging: tokio::sync::Mutex::default() }));
         registry.bootstrap().await.map_err(OpenError::Bootstrap)?;
         Ok(registry)
     }

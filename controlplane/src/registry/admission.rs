@@ -3,7 +3,7 @@
 
 mod runtime_class;
 
-use super::{Call, Registry, keys, namespace};
+use super::{Call, Registry, keys, namespace, prepare};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::Cause;
@@ -87,12 +87,14 @@ fn protect(registry: &Registry, tree: &mut Tree, finalizer: &str) {
     }
 }
 
-/// ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass.
+/// ServiceAccount, LimitRanger, Priority, DefaultTolerationSeconds and RuntimeClass.
 fn pod(registry: &Registry, tree: &mut Tree) -> Result<(), Rejected> {
     if !registry.is_disabled("ServiceAccount") && edit::text(tree, &["spec", "serviceAccountName"]).is_empty() {
         edit::set(tree, &["spec", "serviceAccountName"], "default");
         edit::set(tree, &["spec", "serviceAccount"], "default");
     }
+    registry.fill_pod(tree);
+    edit::set(tree, &["status", "qosClass"], prepare::qos(tree));
     if !registry.is_disabled("Priority") {
         priority(registry, tree)?;
     }

@@ -98,7 +98,7 @@ fn first_status(kind: &Kind, tree: &mut Tree, now: Timestamp) {
 }
 
 /// `Guaranteed` if every container limits cpu and memory to just what it requests, `BestEffort` if none says a word.
-fn qos(pod: &Tree) -> &'static str {
+pub(super) fn qos(pod: &Tree) -> &'static str {
     let containers: Vec<&Tree> =
         ["initContainers", "containers"].iter().flat_map(|list| edit::list(pod, &["spec", list])).collect();
     let of = |container: &Tree, what: &str, name: &str| {

@@ -3,6 +3,7 @@
 //! Every write is one transaction that holds only if the object is still as it was read; a patch that loses the race
 //! is applied again to what won it.
 
+use super::quota::Charge;
 use super::{
     Attributes, Call, Registry, SHOWN_MAX, Written, admission, convert, encoded, failed, keys, namespace, prepare,
     services,
@@ -28,6 +29,8 @@ pub(super) struct Claims {
     pub(super) take: Vec<Bytes>,
     /// Keys that become free.
     pub(super) free: Vec<Bytes>,
+    /// Quotas that are charged.
+    pub(super) charges: Vec<Charge>,
 }
 
 /// Whether a change says itself who owns which field now.
@@ -41,6 +44,20 @@ pub(super) enum Owners {
 pub(super) struct Put {
     pub(super) tree: Tree,
     pub(super) claims: Claims,
+}
+
+impl Claims {
+    /// The transaction that writes the object at `key`, and all that goes with it.
+    fn txn(self, held: Compare, put: Op, key: &Bytes) -> Txn {
+        let mut compares = vec![held];
+        compares.extend(self.take.iter().cloned().map(Compare::absent));
+        compares.extend(self.charges.iter().map(|charge| Compare::unchanged(charge.key.clone(), charge.revision)));
+        let mut success = vec![put];
+        success.extend(self.take.into_iter().map(|taken| Op::put(taken, key.clone())));
+        success.extend(self.free.into_iter().map(|key| Op::delete(KeyRange::key(key))));
+        success.extend(self.charges.into_iter().map(|charge| Op::put(charge.key, charge.value)));
+        Txn { compares, success, failure: Vec::new() }
+    }
 }
 
 impl Registry {
@@ -69,6 +86,7 @@ impl Registry {
             managed_fields::update(call.kind, None, &mut tree, sent.as_ref(), writer, self.clock().now());
         }
         let stored_kind = stored_form(call.kind, &mut tree);
+        let _charging = self.charging(&call).await;
         for _ in 0..DRAW_TRIES {
             let mut tree = tree.clone();
             let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
@@ -88,6 +106,8 @@ impl Registry {
             if services::is_service(stored_kind) {
                 services::allocate(self, None, &mut put)?;
             }
+            self.check_limits(stored_kind, &put.tree, true)?;
+            put.claims.charges = self.charge(&call, stored_kind, &put.tree, None)?;
             let is_taken = || self.stored(&Call { name: &name, ..call }).is_some();
             if call.dry_run {
                 if !drawn && is_taken() {
@@ -160,12 +180,8 @@ impl Registry {
     ) -> Result<Option<Arc<Object>>, Rejected> {
         let key = keys::object(&keys::collection(&kind.resource), &keys::place(call.namespace, name));
         let bytes = encoded::encode(put.tree, kind)?;
-        let mut compares = vec![Compare::absent(key.clone())];
-        compares.extend(put.claims.take.iter().cloned().map(Compare::absent));
-        let mut success = vec![Op::put(key.clone(), bytes.clone())];
-        let claim = |taken: Bytes| Op::put(taken, key.clone());
-        success.extend(put.claims.take.into_iter().map(claim));
-        let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
+        let txn = put.claims.txn(Compare::absent(key.clone()), Op::put(key.clone(), bytes.clone()), &key);
+        let done = self.0.kv.txn(txn).await;
         let done = done.map_err(|error| failed(&error))?;
         if !done.succeeded {
             self.0.memory.shows(done.revision, SHOWN_MAX).await;
@@ -282,6 +298,10 @@ impl Registry {
         if is_service {
             services::allocate(self, Some(old_stored), &mut put)?;
         }
+        if !is_below {
+            self.check_limits(kind, &put.tree, false)?;
+            put.claims.charges = self.charge(call, kind, &put.tree, Some(old_stored))?;
+        }
         let is_finished = prepare::is_finished(kind, &put.tree);
         let claims = if is_finished { put.tree.clone() } else { Tree::Null };
         let bytes = encoded::encode(put.tree, kind)?;
@@ -300,13 +320,9 @@ impl Registry {
             return Ok(Some(written(convert::out(call.kind, &object)?)));
         }
         let key = self.key(call);
-        let mut compares = vec![Compare::unchanged(key.clone(), old.revision())];
-        compares.extend(put.claims.take.iter().cloned().map(Compare::absent));
-        let mut success = vec![Op::put(key.clone(), bytes.clone())];
-        let claim = |taken: Bytes| Op::put(taken, key.clone());
-        success.extend(put.claims.take.into_iter().map(claim));
-        success.extend(put.claims.free.into_iter().map(|key| Op::delete(KeyRange::key(key))));
-        let done = self.0.kv.txn(Txn { compares, success, failure: Vec::new() }).await;
+        let held = Compare::unchanged(key.clone(), old.revision());
+        let txn = put.claims.txn(held, Op::put(key.clone(), bytes.clone()), &key);
+        let done = self.0.kv.txn(txn).await;
         let done = done.map_err(|error| failed(&error))?;
         self.0.memory.shows(done.revision, SHOWN_MAX).await;
         if !done.succeeded {

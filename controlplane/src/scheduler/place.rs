@@ -1,7 +1,7 @@
 //! Where one pod goes: a pure choice from what is known of the nodes and of what runs on them.
 
 use api::quantity::Quantity;
-use api::view::{LabelSelectorRequirement, Node, NodeSelectorTerm, Pod, Taint, Toleration};
+use api::view::{Node, Pod, Taint};
 use client::Key;
 use std::collections::{BTreeMap, HashMap};
 
@@ -139,7 +139,7 @@ fn explain(nodes: usize, refusals: &BTreeMap<String, usize>) -> String {
 impl Host {
     /// Everything that speaks against the node; nothing means that the pod fits.
     fn refuses(&self, pod: &Pod, name: &str, wanted: &Amounts) -> Vec<String> {
-        let tolerates = |taint: &Taint| pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint));
+        let tolerates = |taint: &Taint| pod.spec.tolerates(taint);
         let cordon =
             Taint { key: "node.kubernetes.io/unschedulable".into(), effect: "NoSchedule".into(), ..Taint::default() };
         if self.unschedulable && !tolerates(&cordon) {
@@ -149,7 +149,7 @@ impl Host {
         if let Some(taint) = driving {
             return vec![format!("node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value)];
         }
-        if !self.is_selected(pod, name) {
+        if !pod.spec.selects(&self.labels, name) {
             return vec!["node(s) didn't match Pod's node affinity/selector".to_owned()];
         }
         let mut refused = Vec::new();
@@ -171,21 +171,6 @@ impl Host {
         refused
     }
 
-    fn is_selected(&self, pod: &Pod, name: &str) -> bool {
-        let selected = pod.spec.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value));
-        let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = affinity.and_then(|affinity| affinity.required.as_ref());
-        selected
-            && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| self.meets(term, name)))
-    }
-
-    fn meets(&self, term: &NodeSelectorTerm, name: &str) -> bool {
-        let has_any = !term.match_expressions.is_empty() || !term.match_fields.is_empty();
-        let labels = term.match_expressions.iter().all(|one| holds(one, self.labels.get(&one.key).map(String::as_str)));
-        let fields = term.match_fields.iter().all(|one| holds(one, (one.key == "metadata.name").then_some(name)));
-        has_any && labels && fields
-    }
-
     /// Room left, distance from the pod's siblings, and what the pod prefers.
     fn score(&self, pod: &Pod, name: &str, wanted: &Amounts, owner: &str, crowd: usize) -> i64 {
         let free = |used: i128, wanted: i128, all: i128| {
@@ -205,32 +190,11 @@ impl Host {
         let spread = if crowd == 0 { 0 } else { 2 * SCORE_MAX * (count(crowd) - count(siblings)) / count(crowd) };
         let affinity = pod.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
         let preferred = affinity.into_iter().flat_map(|affinity| &affinity.preferred);
-        let liked: i64 = preferred.filter(|term| self.meets(&term.preference, name)).map(|term| term.weight).sum();
+        let liked: i64 =
+            preferred.filter(|term| term.preference.meets(&self.labels, name)).map(|term| term.weight).sum();
         let soft = self.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
-        let disliked = soft.filter(|taint| !pod.spec.tolerations.iter().any(|toleration| tolerates(toleration, taint)));
+        let disliked = soft.filter(|taint| !pod.spec.tolerates(taint));
         least + spread + liked - SCORE_MAX * count(disliked.count())
-    }
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let key = toleration.key.is_empty() || toleration.key == taint.key;
-    let value = toleration.operator == "Exists" || (!toleration.key.is_empty() && toleration.value == taint.value);
-    let effect = toleration.effect.is_empty() || toleration.effect == taint.effect;
-    key && value && effect
-}
-
-fn holds(requirement: &LabelSelectorRequirement, value: Option<&str>) -> bool {
-    let has = |value: &str| requirement.values.iter().any(|known| known == value);
-    let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
-    let bound = number(requirement.values.first().map(String::as_str));
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(has),
-        "NotIn" => !value.is_some_and(has),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => number(value).zip(bound).is_some_and(|(value, bound)| value > bound),
-        "Lt" => number(value).zip(bound).is_some_and(|(value, bound)| value < bound),
-        _ => false,
     }
 }
 
