@@ -7,16 +7,24 @@ mod account;
 mod certificate;
 mod claim;
 mod cluster_role;
+mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod garbage;
+mod hash;
+mod history;
 mod job;
+mod kinds;
 mod namespace;
 mod node;
 mod pods;
 mod protection;
+mod quota;
 mod replica_set;
+mod stateful_set;
 
+use api::time::{SignedDuration, Timestamp};
 use api::{Object, Resource, Tree};
 use client::{
     Cache, Change, Clock, Error, Followed, Handle, Key, Patch, Queue, Recorder, Target, WriteOptions, follow,
@@ -47,6 +55,9 @@ pub struct Config {
     pub cluster_cidr: String,
 }
 
+/// Who is named in managed fields: tools that leave fields to their controllers (Argo CD's `ignoreDifferences`, for
+/// example) know upstream's name.
+const MANAGER: &str = "kube-controller-manager";
 /// Changes that are taken up together at most.
 const BATCH_MAX: usize = 1024;
 /// A sleep without an end of its own.
@@ -65,7 +76,11 @@ pub async fn run(config: Config, stop: CancellationToken) {
     all.spawn(protection::run(config.clone()));
     all.spawn(cluster_role::run(config.clone()));
     all.spawn(node::run(config.clone(), events.clone()));
-    all.spawn(job::run(config.clone(), events));
+    all.spawn(job::run(config.clone(), events.clone()));
+    all.spawn(stateful_set::run(config.clone(), events.clone()));
+    all.spawn(daemon_set::run(config.clone(), events.clone()));
+    all.spawn(disruption::run(config.clone(), events));
+    all.spawn(quota::run(config.clone()));
     if config.sign.is_some() {
         all.spawn(certificate::run(config));
     }
@@ -158,7 +173,8 @@ fn due(queue: &Queue<Key>) -> tokio::time::Sleep {
 fn settle(queue: &mut Queue<Key>, key: &Key, what: &'static str, outcome: Result<(), Error>) {
     match outcome {
         Ok(()) => queue.done(key),
-        Err(error) if error.is_not_found() => queue.done(key),
+        // A namespace that goes takes what is looked at with it.
+        Err(error) if error.is_not_found() || pods::is_terminating(&error) => queue.done(key),
         Err(error) => {
             if error.is_conflict() {
                 tracing::debug!(%key, controller = what, %error, "will be tried again");
@@ -178,12 +194,43 @@ pub(crate) async fn patch_status(
     status: Tree,
 ) -> Result<Arc<Object>, Error> {
     let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: Some("status") };
-    cluster.patch(target, Patch::Merge(json!({ "status": status })), WriteOptions::by("coracle-controllers")).await
+    cluster.patch(target, Patch::Merge(json!({ "status": status })), WriteOptions::by(MANAGER)).await
 }
 
 pub(crate) async fn patch(cluster: &Handle, resource: &Resource, key: &Key, patch: Tree) -> Result<Arc<Object>, Error> {
     let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: None };
-    cluster.patch(target, Patch::Merge(patch), WriteOptions::by("coracle-controllers")).await
+    cluster.patch(target, Patch::Merge(patch), WriteOptions::by(MANAGER)).await
+}
+
+/// The owners of one kind that an object had before and after a change.
+fn owners<V>(
+    change: &Change<V>,
+    controller: impl Fn(&V) -> Option<&api::object::Owner>,
+    maker: &claim::Maker,
+) -> Vec<Key> {
+    let versions = [&change.old, &change.new].into_iter().flatten();
+    let owners = versions.filter_map(|one| controller(one)).filter(|owner| maker.is(owner));
+    let mut keys: Vec<Key> = owners.map(|owner| Key::new(&change.key.namespace, &owner.name)).collect();
+    keys.dedup();
+    keys
+}
+
+/// How soon the next of these pods becomes available by having been ready long enough.
+fn available_in(min_ready_seconds: i64, pods: &[pods::Found], now: Timestamp) -> Option<SignedDuration> {
+    let least = SignedDuration::from_secs(min_ready_seconds);
+    let ready = pods.iter().filter(|(_, pod)| pods::is_active(pod)).filter_map(|(_, pod)| pods::ready_since(pod));
+    ready.map(|since| least - now.duration_since(since)).filter(SignedDuration::is_positive).min()
+}
+
+/// A number, or a percentage of the total.
+fn amount(value: &Tree, total: i32, rounds_up: bool) -> i32 {
+    let Tree::String(text) = value else {
+        return value.as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0);
+    };
+    let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+    let hundredths = i64::from(total) * percent;
+    let whole = if rounds_up { (hundredths + 99) / 100 } else { hundredths / 100 };
+    i32::try_from(whole).unwrap_or(i32::MAX)
 }
 
 /// A number that is left out where it is 0, as Go's `omitempty` does.

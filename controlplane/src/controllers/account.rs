@@ -1,6 +1,6 @@
 //! What every namespace has: the service account `default`, and the cluster's CA as the ConfigMap `kube-root-ca.crt`.
 
-use super::{Config, Watched, due, settle};
+use super::{Config, MANAGER, Watched, due, settle};
 use api::resource::{CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS};
 use api::view::Owned;
 use api::{Resource, Tree};
@@ -53,7 +53,7 @@ async fn ensure(config: &Config, namespace: &str, has_account: bool, has_map: bo
 
 async fn make(config: &Config, resource: &Resource, namespace: &str, tree: Tree) -> Result<(), Error> {
     let target = Target::namespaced(resource, namespace, "");
-    match config.cluster.create(target, tree, WriteOptions::by("serviceaccount-controller")).await {
+    match config.cluster.create(target, tree, WriteOptions::by(MANAGER)).await {
         Err(error) if !error.is_already_exists() => Err(error),
         _ => Ok(()),
     }

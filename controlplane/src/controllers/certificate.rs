@@ -1,6 +1,6 @@
 //! Certificate requests of nodes: approved for who may have them, then signed.
 
-use super::{Config, Watched, due, settle};
+use super::{Config, MANAGER, Watched, due, settle};
 use api::object::edit;
 use api::resource::CERTIFICATE_SIGNING_REQUESTS as REQUESTS;
 use api::{Tree, time};
@@ -97,7 +97,7 @@ async fn sync(config: &Config, key: &Key, request: &Tree) -> Result<(), Error> {
         }
     };
     let target = Target::cluster(&REQUESTS, &key.name).subresource(subresource);
-    config.cluster.update(target, tree, WriteOptions::by("certificate-controller")).await.map(|_| ())
+    config.cluster.update(target, tree, WriteOptions::by(MANAGER)).await.map(|_| ())
 }
 
 fn certificate(config: &Config, request: &Tree) -> Result<String, String> {

@@ -15,7 +15,7 @@ pub(super) struct Maker {
     pub(super) resource: Resource,
     pub(super) api_version: &'static str,
     pub(super) kind: &'static str,
-    /// Who is named in events and managed fields.
+    /// Who is named in events.
     pub(super) component: &'static str,
 }
 
@@ -100,7 +100,7 @@ impl Maker {
         tree: api::Tree,
     ) -> Result<Arc<Object>, Error> {
         let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: None };
-        cluster.patch(target, Patch::Strategic(tree), WriteOptions::by(self.component)).await
+        cluster.patch(target, Patch::Strategic(tree), WriteOptions::by(super::MANAGER)).await
     }
 
     /// A pod made from a template, for `owner`.

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 #[serde(rename_all = "camelCase", default)]
 struct Role {
     metadata: Meta,
-    rules: Vec<Tree>,
+    /// `null` where a role has none.
+    rules: Option<Vec<Tree>>,
     aggregation_rule: Option<Aggregation>,
 }
 
@@ -73,10 +74,10 @@ fn plan(roles: &Cache<Role>, key: &Key) -> Option<Vec<Tree>> {
     parts.retain(|(other, part)| *other != key && is_part(part));
     parts.sort_by_key(|(key, _)| *key);
     let mut rules: Vec<Tree> = Vec::new();
-    for rule in parts.iter().flat_map(|(_, part)| &part.rules) {
+    for rule in parts.iter().flat_map(|(_, part)| part.rules.iter().flatten()) {
         if !rules.contains(rule) {
             rules.push(rule.clone());
         }
     }
-    (rules != role.rules).then_some(rules)
+    (rules != role.rules.as_deref().unwrap_or_default()).then_some(rules)
 }

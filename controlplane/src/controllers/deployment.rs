@@ -4,17 +4,16 @@ mod plan;
 mod status;
 
 use super::claim::{Claim, Maker, claim};
-use super::{Config, Pace, Watched, due, or_null, patch, patch_status, replica_set, settle};
+use super::{Config, MANAGER, Pace, Watched, due, hash, or_null, patch, patch_status, replica_set, settle};
 use api::object::edit;
 use api::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
 use api::selector::Labels;
 use api::view::{Deployment, DeploymentStatus, Meta, ReplicaSet};
 use api::{Object, Tree};
-use client::{DeleteOptions, Error, Happened, Key, Propagation, Queue, Recorder, Target, WriteOptions};
+use client::{DeleteOptions, Error, Happened, Key, Patch, Propagation, Queue, Recorder, Target, WriteOptions};
 use plan::{DESIRED, MAX, Plan, REVISION, Version, bounds, plan, total};
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use status::NewSet;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -28,19 +27,6 @@ const REVISIONS: &str = "deployment.kubernetes.io/revision-history";
 /// Annotations of a Deployment that are not its sets'.
 const OWN_ANNOTATIONS: &[&str] =
     &[LAST_APPLIED, REVISION, REVISIONS, DESIRED, MAX, "deprecated.deployment.rollback.to"];
-const HASH_CHARS: usize = 10;
-const HASH_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// The name part that a template's content gives, without vowels.
-fn hash(template: &Tree, collisions: i32) -> String {
-    let digest = Sha256::digest(format!("{template}{collisions}"));
-    digest
-        .iter()
-        .take(HASH_CHARS)
-        .map(|byte| char::from(HASH_ALPHABET[usize::from(*byte) % HASH_ALPHABET.len()]))
-        .collect()
-}
-
 /// A set's template, without the label that tells the sets apart.
 fn unhashed(template: &Tree) -> Tree {
     let mut template = template.clone();
@@ -176,11 +162,21 @@ impl Controller {
         let plan = plan(&deployment, &versions, new, old_runs);
         let made = self.perform(key, &deployment, &versions, new, &plan).await?;
         let now = self.config.clock.now();
-        let mut status = status::counted(&deployment, &versions, new, now);
+        // A set that its controller has not looked at since says nothing about its pods: what is told of the
+        // Deployment stays until it has, so that whoever sees its generation observed sees the counts for it.
+        let is_behind = |version: &Version<'_>| {
+            let set = self.sets.cache.value(version.key);
+            set.is_some_and(|set| set.status.observed_generation < set.metadata.generation)
+        };
+        let is_unseen = matches!(made, NewSet::Created(_)) || versions.iter().any(is_behind);
+        let mut status =
+            if is_unseen { deployment.status.clone() } else { status::counted(&deployment, &versions, new, now) };
         status::pause(&deployment, &mut status, now);
         if plan.rolls {
             status::made(&deployment, &mut status, &made, new.map(|new| &*new.key.name), now);
-            status::judge(&deployment, &mut status, &versions, new, now);
+            if !is_unseen {
+                status::judge(&deployment, &mut status, &versions, new, now);
+            }
         }
         self.tell(key, &deployment, &status).await?;
         if let Some(late) = status::late_in(&deployment, &status, now) {
@@ -281,7 +277,11 @@ impl Controller {
         }
         if deployment.metadata.annotations.get(REVISION) != Some(&revision.to_string()) {
             let annotation = json!({ "metadata": { "annotations": { REVISION: revision.to_string() } } });
-            let written = patch(&self.config.cluster, &DEPLOYMENTS, key, annotation).await?;
+            // As upstream does it: a new annotation counts as a new generation, but not by way of the status.
+            let target =
+                Target { subresource: Some("status"), ..Target::namespaced(&DEPLOYMENTS, &key.namespace, &key.name) };
+            let by = WriteOptions::by(MANAGER);
+            let written = self.config.cluster.patch(target, Patch::Merge(annotation), by).await?;
             self.deployments.wrote(&written);
         }
         Ok(())
@@ -295,13 +295,13 @@ impl Controller {
         revision: i64,
     ) -> Result<NewSet, Error> {
         let collisions = deployment.status.collision_count.unwrap_or(0);
-        let hash = hash(&deployment.spec.template, collisions);
+        let hash = hash::of_template(&deployment.spec.template, collisions);
         let object = self.deployments.cache.get(key).map(|entry| entry.object.tree()).unwrap_or_default();
         let selector = edit::at(&object, &["spec", "selector"]).cloned().unwrap_or_default();
         let set = set(deployment, selector, &hash, replicas, revision);
         let target = Target::namespaced(&REPLICA_SETS, &key.namespace, "");
         let name = format!("{}-{hash}", deployment.metadata.name);
-        match self.config.cluster.create(target, set, WriteOptions::by(MAKER.component)).await {
+        match self.config.cluster.create(target, set, WriteOptions::by(MANAGER)).await {
             Ok(made) => {
                 self.sets.wrote(&made);
                 if replicas > 0 {
@@ -352,7 +352,7 @@ impl Controller {
             return Ok(());
         }
         let tree = json!({
-            "observedGeneration": status.observed_generation,
+            "observedGeneration": if status.observed_generation == 0 { Tree::Null } else { status.observed_generation.into() },
             "replicas": or_null(status.replicas),
             "updatedReplicas": or_null(status.updated_replicas),
             "readyReplicas": or_null(status.ready_replicas),
@@ -402,10 +402,9 @@ mod tests {
     #[test]
     fn a_template_has_one_name_and_another_after_a_collision() {
         let template = json!({"spec": {"containers": [{"name": "a", "image": "a:v1"}]}});
-        let name = hash(&template, 0);
-        assert_eq!(name.len(), HASH_CHARS);
-        assert_eq!(name, hash(&template, 0));
-        assert_ne!(name, hash(&template, 1));
+        let name = hash::of_template(&template, 0);
+        assert_eq!(name, hash::of_template(&template, 0));
+        assert_ne!(name, hash::of_template(&template, 1));
         let labelled = json!({"metadata": {"labels": {HASH: "x"}}, "spec": {}});
         assert_eq!(unhashed(&labelled), json!({"metadata": {"labels": {}}, "spec": {}}));
     }

@@ -1,6 +1,6 @@
 //! EndpointSlices and Endpoints: which pods a Service's selector means, and which of them answer.
 
-use super::{Config, Pace, Watched, due, settle};
+use super::{Config, MANAGER, Pace, Watched, due, settle};
 use api::object::edit;
 use api::resource::{ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES};
 use api::selector::Labels;
@@ -21,7 +21,7 @@ const ENDPOINTS_MAX: usize = 1000;
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(1);
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
+const SLICE_MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// One pod, as a slice tells of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,7 +166,7 @@ fn slice(service: &Service, ports: &Tree, endpoints: Vec<Tree>) -> Tree {
         "metadata": {
             "generateName": format!("{}-", meta.name),
             "namespace": meta.namespace,
-            "labels": { SERVICE_NAME: meta.name, MANAGED_BY: MANAGER },
+            "labels": { SERVICE_NAME: meta.name, MANAGED_BY: SLICE_MANAGER },
             "ownerReferences": [super::owner("v1", "Service", &meta.name, &meta.uid)],
         },
         "addressType": if v6 { "IPv6" } else { "IPv4" },
@@ -221,7 +221,7 @@ pub(super) async fn run(config: Config) {
         services: Watched::new(&config.cluster, &SERVICES, |object| object.view().ok()),
         pods: Watched::new(&config.cluster, &PODS, |object| object.view().ok()),
         slices: Watched::new(&config.cluster, &ENDPOINT_SLICES, |object| {
-            let mine = object.label(MANAGED_BY) == Some(MANAGER);
+            let mine = object.label(MANAGED_BY) == Some(SLICE_MANAGER);
             object.label(SERVICE_NAME).filter(|_| mine).map(|name| Arc::new(name.to_owned()))
         }),
         config,
@@ -284,7 +284,7 @@ impl Controller {
         let plan = plan(&service, &wanted, &slices);
         let cluster = &self.config.cluster;
         let at = |name| Target { resource: &ENDPOINT_SLICES, namespace: key.namespace(), name, subresource: None };
-        let by = || WriteOptions::by("endpointslice-controller");
+        let by = || WriteOptions::by(MANAGER);
         for (slice, tree) in &plan.update {
             let written = cluster.update(at(&slice.name), tree.clone(), by()).await?;
             self.slices.wrote(&written);
@@ -307,7 +307,7 @@ impl Controller {
         let tree = legacy(&service, &wanted);
         let cluster = &self.config.cluster;
         let at = |name| Target { resource: &ENDPOINTS, namespace: key.namespace(), name, subresource: None };
-        let by = || WriteOptions::by("endpoint-controller");
+        let by = || WriteOptions::by(MANAGER);
         match cluster.update(at(&key.name), tree.clone(), by()).await {
             Err(error) if error.is_not_found() => cluster.create(at(""), tree, by()).await.map(|_| ()),
             done => done.map(|_| ()),

@@ -31,7 +31,7 @@ fn plan(job: &Tree, pods: &[Found], now: Timestamp) -> Plan {
     let is_running = |pod: &Pod| !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     let running: Vec<_> =
         pods.iter().filter(|(_, pod)| is_running(pod) && pod.metadata.deletion_timestamp.is_none()).collect();
-    let ready = running.iter().filter(|(_, pod)| super::replica_set::ready_since(pod).is_some()).count();
+    let ready = running.iter().filter(|(_, pod)| pods::ready_since(pod).is_some()).count();
     let completions = edit::integer(job, &["spec", "completions"]);
     let parallelism = edit::integer(job, &["spec", "parallelism"]).unwrap_or(1);
     let limit = edit::integer(job, &["spec", "backoffLimit"]).unwrap_or(6);

@@ -1,10 +1,11 @@
 //! The pods of a controller that makes pods: found by their owner, made in growing batches, deleted side by side, and
 //! each of it told as an event.
 
-use super::Watched;
 use super::claim::{Claim, Maker, claim};
+use super::{MANAGER, Watched};
 use api::resource::PODS;
 use api::selector::Labels;
+use api::time::Timestamp;
 use api::view::{Meta, Pod};
 use api::{Object, Tree};
 use client::{Change, DeleteOptions, Error, Handle, Happened, Key, Recorder, Target, WriteOptions};
@@ -83,13 +84,23 @@ impl Pods {
 
     /// The pods that are an owner's by label and reference: free ones are adopted, strangers let go.
     pub(super) async fn claimed(&mut self, owner: &Meta, selector: &Labels) -> Result<Vec<Found>, Error> {
+        self.claimed_if(owner, selector, |_| true).await
+    }
+
+    /// `claimed`, of those pods that the owner may have at all.
+    pub(super) async fn claimed_if(
+        &mut self,
+        owner: &Meta,
+        selector: &Labels,
+        may_have: impl Fn(&Pod) -> bool,
+    ) -> Result<Vec<Found>, Error> {
         let free: Vec<Found> = self
             .index
             .free
             .range(Key::new(&owner.namespace, "")..)
             .take_while(|key| *key.namespace == *owner.namespace)
             .filter_map(|key| Some((key.clone(), self.watched.cache.value(key)?.clone())))
-            .filter(|(_, pod)| !pod.is_finished())
+            .filter(|(_, pod)| !pod.is_finished() && may_have(pod))
             .collect();
         let mut claimed = Vec::new();
         for (key, pod) in self.of(&owner.uid).into_iter().chain(free) {
@@ -130,10 +141,8 @@ impl Pods {
             }
             let target = Target::namespaced(&PODS, &owner.namespace, "");
             let cluster = &self.cluster;
-            let calls: Vec<_> = batch
-                .into_iter()
-                .map(|pod| cluster.create(target, pod, WriteOptions::by(self.maker.component)))
-                .collect();
+            let calls: Vec<_> =
+                batch.into_iter().map(|pod| cluster.create(target, pod, WriteOptions::by(MANAGER))).collect();
             let results: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT_MAX).collect().await;
             for result in results {
                 match result {
@@ -188,6 +197,28 @@ impl Pods {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Makes one pod, and tells nobody.
+    pub(super) async fn make_one(&mut self, owner: &Meta, pod: Tree) -> Result<(), Error> {
+        let target = Target::namespaced(&PODS, &owner.namespace, "");
+        let made = self.cluster.create(target, pod, WriteOptions::by(MANAGER)).await?;
+        self.wrote(&made);
+        Ok(())
+    }
+
+    /// Deletes one pod, and tells nobody.
+    pub(super) async fn unmake_one(&mut self, key: &Key) -> Result<(), Error> {
+        let uid = self.watched.cache.value(key).map(|pod| pod.metadata.uid.clone());
+        let target = Target::namespaced(&PODS, &key.namespace, &key.name);
+        let options = DeleteOptions { uid: uid.clone(), ..DeleteOptions::default() };
+        match self.cluster.delete(target, options).await {
+            Ok(Some(pod)) => self.wrote(&pod),
+            Ok(None) => self.index.gone.extend(uid),
+            Err(error) if error.is_not_found() => self.index.gone.extend(uid),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn told(&self, owner: &Meta, is_warning: bool, reason: &'static str, message: String) {
@@ -246,6 +277,12 @@ pub(super) fn is_terminating(error: &Error) -> bool {
     error
         .rejected()
         .is_some_and(|rejected| rejected.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+}
+
+/// Since when the pod is ready, if it is.
+pub(super) fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let ready = pod.status.condition("Ready")?;
+    (ready.status == "True").then(|| ready.last_transition_time.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// A pod that counts: it may still run, and nobody deletes it.

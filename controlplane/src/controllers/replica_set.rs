@@ -4,11 +4,11 @@ mod rank;
 
 use super::claim::Maker;
 use super::pods::{self, BURST_MAX, Found, Pods, is_active, is_terminating};
-use super::{Config, Pace, Watched, due, or_null, patch_status, settle};
+use super::{Config, Pace, Watched, available_in, due, or_null, patch_status, settle};
 use api::Tree;
 use api::resource::REPLICA_SETS;
 use api::selector::Labels;
-use api::time::{self, SignedDuration, Timestamp};
+use api::time::{self, Timestamp};
 use api::view::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
 use client::{Change, Error, Key, Queue, Recorder};
 use serde_json::json;
@@ -77,19 +77,6 @@ fn status(set: &ReplicaSet, pods: &[Found], failure: Option<(&str, String)>, now
     }
 }
 
-/// Pure: how soon the next pod becomes available by having been ready long enough.
-fn available_in(set: &ReplicaSet, pods: &[Found], now: Timestamp) -> Option<SignedDuration> {
-    let least = SignedDuration::from_secs(set.spec.min_ready_seconds);
-    let ready = pods.iter().filter(|(_, pod)| is_active(pod)).filter_map(|(_, pod)| ready_since(pod));
-    ready.map(|since| least - now.duration_since(since)).filter(SignedDuration::is_positive).min()
-}
-
-/// Since when the pod is ready, if it is.
-pub(super) fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let ready = pod.status.condition("Ready")?;
-    (ready.status == "True").then(|| ready.last_transition_time.unwrap_or(Timestamp::UNIX_EPOCH))
-}
-
 struct Controller {
     config: Config,
     sets: Watched<ReplicaSet>,
@@ -149,12 +136,19 @@ impl Controller {
         let now = self.config.clock.now();
         let plan = plan(&set, &pods, &self.related(key, &set, &pods), now);
         let (failure, failed) = self.perform(&set, plan).await;
+        // What was just made and deleted counts already: one write instead of two.
+        let pods: Vec<Found> = self
+            .pods
+            .of(&set.metadata.uid)
+            .into_iter()
+            .filter(|(_, pod)| selector.matches(|key| pod.metadata.labels.get(key).map(String::as_str)))
+            .collect();
         let status = status(&set, &pods, failure, now);
         if status != set.status {
             let written = patch_status(&self.config.cluster, &REPLICA_SETS, key, shown(&status)).await?;
             self.sets.wrote(&written);
         }
-        if let Some(again) = available_in(&set, &pods, now) {
+        if let Some(again) = available_in(set.spec.min_ready_seconds, &pods, now) {
             queue.add_at(key.clone(), Instant::now() + again.unsigned_abs());
         }
         failed.map_or(Ok(()), Err)
@@ -216,6 +210,7 @@ fn shown(status: &ReplicaSetStatus) -> Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::time::SignedDuration;
     use std::sync::Arc;
 
     fn set(replicas: i32) -> ReplicaSet {
@@ -299,6 +294,6 @@ mod tests {
         let pods = pods(&[pod("Running", true)]);
         let status = status(&set, &pods, None, now);
         assert_eq!((status.ready_replicas, status.available_replicas), (1, 0));
-        assert_eq!(available_in(&set, &pods, now), Some(SignedDuration::from_secs(6)));
+        assert_eq!(available_in(10, &pods, now), Some(SignedDuration::from_secs(6)));
     }
 }

@@ -1,6 +1,7 @@
 //! The next step of a Deployment, pure: which sets are made, sized and deleted, as upstream's deployment controller
 //! (1.32) does it.
 
+use crate::controllers::amount;
 use api::Tree;
 use api::view::{Deployment, ReplicaSet};
 use client::Key;
@@ -209,21 +210,10 @@ pub(super) fn bounds(deployment: &Deployment) -> (i32, i32) {
         return (0, 0);
     }
     let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
-    let surge = amount(rolling.max_surge.as_ref(), total, true);
-    let unavailable = amount(rolling.max_unavailable.as_ref(), total, false).min(total);
+    let quarter = Tree::from("25%");
+    let surge = amount(rolling.max_surge.as_ref().unwrap_or(&quarter), total, true);
+    let unavailable = amount(rolling.max_unavailable.as_ref().unwrap_or(&quarter), total, false).min(total);
     if surge == 0 && unavailable == 0 { (0, 1.min(total)) } else { (surge, unavailable) }
-}
-
-/// A number, or a percentage of the total; a quarter without either.
-pub(super) fn amount(value: Option<&Tree>, total: i32, rounds_up: bool) -> i32 {
-    let percent = match value {
-        None | Some(Tree::Null) => 25,
-        Some(Tree::String(text)) => text.trim_end_matches('%').parse().unwrap_or(25),
-        Some(number) => return number.as_i64().and_then(|number| i32::try_from(number).ok()).unwrap_or(0),
-    };
-    let hundredths = i64::from(total) * percent;
-    let whole = if rounds_up { (hundredths + 99) / 100 } else { hundredths / 100 };
-    i32::try_from(whole).unwrap_or(i32::MAX)
 }
 
 fn roll(plan: &mut Plan, deployment: &Deployment, old: &[Version<'_>], new: Option<Version<'_>>) {

@@ -1,6 +1,6 @@
 //! Which pods a set can best do without: upstream's `ActivePodsWithRanks` (1.32).
 
-use super::ready_since;
+use crate::controllers::pods::ready_since;
 use api::time::Timestamp;
 use api::view::Pod;
 use std::cmp::Reverse;
