@@ -12,6 +12,8 @@ mod cluster;
 mod commands;
 #[path = "e2e/connection.rs"]
 mod connection;
+#[path = "e2e/definitions.rs"]
+mod definitions;
 #[path = "e2e/etcd.rs"]
 mod etcd;
 #[path = "e2e/etcdctl.rs"]

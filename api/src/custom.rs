@@ -3,13 +3,18 @@
 //! Pure. `definition` reads a definition and makes its kinds, `schema` is a structural schema as it is walked;
 //! `prune`, `defaults` and `validate` are what is done with it, `json_path` and `columns` are what tables show.
 
+mod check;
 pub mod columns;
 pub(crate) mod defaults;
 pub mod definition;
 pub mod json_path;
+pub mod names;
 pub(crate) mod prune;
 pub mod schema;
+pub mod typed;
+pub mod validate;
 
+pub use check::definition as check;
 pub use definition::{Custom, Definition};
 pub use schema::Schema;
 

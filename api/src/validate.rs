@@ -1,7 +1,8 @@
 //! What an object must look like before it is stored, kind by kind, in upstream's words.
 //!
 //! Runs after decoding and defaulting, on the main resource and on `/status`: `/scale` and bindings have rules of their
-//! own in the registry. Knows one object (and its predecessor), never the cluster's state. Custom resources: metadata alone.
+//! own in the registry. Knows one object (and its predecessor), never the cluster's state. Custom resources: their
+//! schema's.
 //!
 //! A rule looks at a `Place`, which is a value and the way to it, and tells `Findings` what is wrong there. What is
 //! found stands in upstream's order, and as often as upstream finds it: some of its kinds check an update twice.
@@ -11,7 +12,6 @@ mod claim;
 mod cluster;
 mod config;
 mod container;
-mod custom;
 mod endpoints;
 mod environment;
 mod event;
@@ -40,7 +40,7 @@ mod webhook;
 mod workload;
 
 use crate::rejected::Cause;
-use crate::{Kind, Tree, names};
+use crate::{Kind, Tree, custom, names};
 use findings::Findings;
 use place::Place;
 
@@ -67,6 +67,7 @@ pub fn create(kind: &Kind, tree: &Tree) -> Vec<Cause> {
     if let Some(test) = test {
         new_metadata(kind, &root, test, &mut found);
     }
+    by_definition(kind, tree, None, &mut found);
     content(kind, &root, &mut found);
     match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => pod::created(&root, &mut found),
@@ -82,6 +83,7 @@ pub fn create(kind: &Kind, tree: &Tree) -> Vec<Cause> {
 /// What is wrong with an object that replaces `old`; empty if nothing is.
 #[must_use]
 pub fn update(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
+    let (tree, old_tree) = (new, old);
     let (new, old) = (Place::root(new), Place::root(old));
     let mut found = Findings::default();
     // What upstream asks of all kinds, and then of this one once more.
@@ -98,6 +100,7 @@ pub fn update(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
     } else if has_known_finalizers(kind) {
         meta::known_finalizers(&new, &mut found);
     }
+    by_definition(kind, tree, Some(old_tree), &mut found);
     // An unchanged spec was valid when it was written.
     if !new.has("spec") || new.get("spec").value() != old.get("spec").value() {
         let before = found.causes.len();
@@ -116,12 +119,28 @@ pub fn update(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
 /// What is wrong with an object whose status was written; empty if nothing is.
 #[must_use]
 pub fn status(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
+    let (tree, old_tree) = (new, old);
     let (new, old) = (Place::root(new), Place::root(old));
     let mut found = Findings::default();
     meta::object(kind, &new, names::path_segment, &mut found);
     meta::changed(&new, &old, &mut found);
+    if let Some(custom) = &kind.custom {
+        found.causes.extend(custom::validate::check(custom, tree, Some(old_tree)));
+    }
     status::check(kind, &new, &old, &mut found);
     found.causes
+}
+
+/// What a definition asks of its objects, and what is asked of a definition.
+fn by_definition(kind: &Kind, tree: &Tree, old: Option<&Tree>, found: &mut Findings) {
+    if let Some(custom) = &kind.custom {
+        found.causes.extend(custom::validate::check(custom, tree, old));
+    }
+    if kind.resource == crate::resource::CUSTOM_RESOURCE_DEFINITIONS
+        && old.is_none_or(|old| old.get("spec") != tree.get("spec"))
+    {
+        found.causes.extend(custom::check(tree, old));
+    }
 }
 
 /// How often upstream looks at the parts of an object that replaces another one.
@@ -209,7 +228,6 @@ fn content(kind: &Kind, root: &Place<'_, '_>, found: &mut Findings) {
         ("storage.k8s.io", "VolumeAttachment") => storage::attachment(root, found),
         ("certificates.k8s.io", "CertificateSigningRequest") => cluster::certificate_request(root, found),
         ("apiregistration.k8s.io", "APIService") => cluster::api_service(root, found),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => custom::definition(root, found),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             webhook::configuration(root, false, found)
         }
@@ -245,16 +263,6 @@ fn changed(kind: &Kind, new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Fi
         ("storage.k8s.io", "StorageClass") => storage::class_update(new, old, found),
         ("storage.k8s.io", "VolumeAttachment") | ("certificates.k8s.io", "CertificateSigningRequest") => {
             fixed(&["spec"], new, old, found);
-        }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            for path in [
-                ["spec", "group"].as_slice(),
-                &["spec", "scope"],
-                &["spec", "names", "plural"],
-                &["spec", "names", "kind"],
-            ] {
-                fixed(path, new, old, found);
-            }
         }
         _ => {}
     }

@@ -5,8 +5,10 @@
 //! own memory shows it. Verbs do not authorize: `Local` and `apiserver` do that before.
 
 mod admission;
+mod api_services;
 mod bootstrap;
 mod convert;
+mod definitions;
 mod delete;
 mod eviction;
 mod encoded;
@@ -154,6 +156,7 @@ impl Registry {
         let registry =
             Registry(Arc::new(Shared { kv, memory, rbac, config, clock, charging: tokio::sync::Mutex::default() }));
         registry.bootstrap().await.map_err(OpenError::Bootstrap)?;
+        registry.keep_definitions();
         Ok(registry)
     }
 
@@ -233,7 +236,7 @@ impl Registry {
                     let below = format!("{}/scale", resource.plural);
                     Rejected::not_found(&Resource { plural: below.into(), ..resource.clone() }, call.name)
                 })?;
-                scale::object(&stored.object).map(Some)
+                scale::object(call.kind, &*convert::out(call.kind, &stored.object)?).map(Some)
             }
             _ => Ok(None),
         }

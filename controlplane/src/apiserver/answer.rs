@@ -51,8 +51,11 @@ pub(super) fn list(
     now: Timestamp,
 ) -> Response<Body> {
     let mut meta = json!({ "resourceVersion": page.revision.to_string() });
-    if let Some(next) = &page.next {
-        meta["continue"] = next.as_str().into();
+    match &page.next {
+        Some(next) => meta["continue"] = next.as_str().into(),
+        // Upstream's untyped lists always have the key.
+        None if kind.is_custom() && accepted.shape == Shape::Whole => meta["continue"] = "".into(),
+        None => {}
     }
     if let Some(remaining) = page.remaining {
         meta["remainingItemCount"] = remaining.into();

@@ -7,7 +7,7 @@ use api::codec::{self, DecodeError, Problem, Strictness};
 use api::fields::TypeRef;
 use api::object::edit;
 use api::rejected::Reason;
-use api::{Rejected, Tree};
+use api::{Kind, Rejected, Tree};
 use std::fmt::Write as _;
 
 /// How much of a body that is not understood is shown to its sender, bytes.
@@ -21,6 +21,8 @@ pub(super) struct Wanted<'w> {
     pub(super) api_version: &'w str,
     /// `None` for custom resources.
     pub(super) schema: Option<TypeRef>,
+    /// The kind of a custom resource, whose schema says which fields there are.
+    pub(super) custom: Option<&'w Kind>,
 }
 
 /// An object, and the problems that are to be warned of.
@@ -30,12 +32,18 @@ pub(super) fn object(
     wanted: &Wanted<'_>,
     strictness: Strictness,
 ) -> Result<(Tree, Vec<Problem>), Rejected> {
-    let (mut tree, problems) = body(sent, bytes, wanted.schema, strictness).map_err(|error| match error {
+    let (mut tree, mut problems) = body(sent, bytes, wanted.schema, strictness).map_err(|error| match error {
         DecodeError::TooLarge { .. } => Rejected::new(Reason::RequestEntityTooLarge, error.to_string()),
         DecodeError::NoProtobuf(_) => media::no_protobuf(),
         _ => malformed(&error, sent, bytes, wanted),
     })?;
-    check_kind(&mut tree, wanted)?;
+    if let Some(kind) = wanted.custom {
+        check_says_kind(&tree, sent, bytes, wanted)?;
+        check_kind(&mut tree, wanted)?;
+        codec::prune(&mut tree, kind, strictness, &mut problems);
+    } else {
+        check_kind(&mut tree, wanted)?;
+    }
     if strictness == Strictness::Strict && !problems.is_empty() {
         return Err(unfit(wanted.kind, wanted.version(), wanted, &codec::strict_error(&problems)));
     }
@@ -101,6 +109,16 @@ fn unfit(kind: &str, version: &str, wanted: &Wanted<'_>, why: &str) -> Rejected 
     Rejected::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", wanted.kind))
 }
 
+/// A custom resource has to say what it is: its fields do not tell.
+fn check_says_kind(tree: &Tree, sent: Sent, bytes: &[u8], wanted: &Wanted<'_>) -> Result<(), Rejected> {
+    if !tree.is_object() || !edit::text(tree, &["kind"]).is_empty() {
+        return Ok(());
+    }
+    // Upstream reads JSON, which it has made of YAML.
+    let body = if sent == Sent::Json { String::from_utf8_lossy(bytes).into_owned() } else { tree.to_string() };
+    Err(unfit(wanted.kind, wanted.version(), wanted, &format!("Object 'Kind' is missing in '{body}'")))
+}
+
 /// What a body says it is has to be what belongs here; a body that says nothing is taken for it.
 fn check_kind(tree: &mut Tree, wanted: &Wanted<'_>) -> Result<(), Rejected> {
     if !tree.is_object() {
@@ -134,6 +152,10 @@ fn check_named(named: &Named, wanted: &Wanted<'_>) -> Result<(), Rejected> {
     if is_custom && given != wanted.api_version {
         return Err(other_version());
     }
+    // Of another kind it is told by validation.
+    if wanted.custom.is_some() {
+        return Ok(());
+    }
     let (kind, unfit) = (&named.kind, |why: &str| unfit(&named.kind, &named.version, wanted, why));
     if !is_custom && !named.is_registered() {
         return Err(unfit(&format!("no kind {kind:?} is registered for version {given:?} in scheme {SCHEME:?}")));
@@ -158,7 +180,8 @@ mod tests {
     use api::fields::type_of_kind;
 
     fn refusal(sent: Sent, body: &str) -> String {
-        let wanted = Wanted { kind: "ConfigMap", api_version: "v1", schema: type_of_kind("", "v1", "ConfigMap") };
+        let wanted =
+            Wanted { kind: "ConfigMap", api_version: "v1", schema: type_of_kind("", "v1", "ConfigMap"), custom: None };
         let decoded = object(sent, body.as_bytes(), &wanted, Strictness::Strict);
         decoded.map_or_else(|rejected| rejected.message, |(tree, _)| tree.to_string())
     }

@@ -194,7 +194,7 @@ fn of_query(query: &Query) -> Result<Tree, Rejected> {
 fn of_body(content_type: &str, body: &[u8]) -> Result<Tree, Rejected> {
     let sent = media::sent(content_type)?;
     let schema = fields::type_of_kind("", "v1", "DeleteOptions");
-    let wanted = Wanted { kind: "DeleteOptions", api_version: "v1", schema };
+    let wanted = Wanted { kind: "DeleteOptions", api_version: "v1", schema, custom: None };
     let (tree, _) = decode::body(sent, body, schema, Strictness::Ignore)
         .map_err(|error| Rejected::bad_request(decode::why(&error, sent, body, &wanted)))?;
     match edit::text(&tree, &["kind"]) {

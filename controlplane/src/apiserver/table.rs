@@ -8,6 +8,7 @@ mod pod;
 mod rest;
 mod workload;
 
+use api::custom::columns::{self, Column};
 use api::kinds::{self, Kind};
 use api::object::edit;
 use api::time::{self, Timestamp};
@@ -65,7 +66,12 @@ impl View<'_> {
                 "description": "", "priority": column.priority,
             })
         };
-        let definitions = with_columns.then(|| columns.iter().map(definition).collect::<Vec<_>>());
+        let definitions = with_columns.then(|| match &self.kind.custom {
+            Some(custom) => {
+                std::iter::once(columns::name_column()).chain(custom.columns.iter().map(Column::definition)).collect()
+            }
+            None => columns.iter().map(definition).collect::<Vec<_>>(),
+        });
         let rows: Vec<Tree> = objects.iter().map(|object| self.row(columns, object.tree())).collect();
         json!({
             "kind": "Table", "apiVersion": self.api_version(), "metadata": meta, "columnDefinitions": definitions,
@@ -103,6 +109,9 @@ impl View<'_> {
 }
 
 fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: Timestamp) -> Vec<Tree> {
+    if let Some(custom) = &kind.custom {
+        return std::iter::once(name(tree)).chain(custom.columns.iter().map(|column| column.cell(tree, now))).collect();
+    }
     let own = workload::cells(kind, tree, now)
         .or_else(|| core::cells(kind, tree, now))
         .or_else(|| cluster::cells(kind, tree, now))

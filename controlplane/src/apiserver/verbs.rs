@@ -326,7 +326,8 @@ impl Asked {
         };
         let sent = media::sent(header_text(headers, header::CONTENT_TYPE))?;
         options::check(write, &self.query)?;
-        let wanted = Wanted { kind, api_version: &api_version, schema };
+        let custom = below.is_none_or(|below| below.kind == self.kind.kind).then_some(&*self.kind);
+        let wanted = Wanted { kind, api_version: &api_version, schema, custom: custom.filter(|kind| kind.is_custom()) };
         let (tree, problems) = decode::object(sent, body, &wanted, self.strictness)?;
         let warnings = problems.iter().map(ToString::to_string).collect();
         Ok((tree, warnings))
@@ -338,7 +339,10 @@ fn nothing_if_null(patch: Tree, nothing: Tree) -> Tree {
 }
 
 /// Which of the served kinds upstream has deprecated, and how it says so.
-fn deprecation(kind: &Kind) -> Option<&'static str> {
+fn deprecation(kind: &Kind) -> Option<&str> {
+    if let Some(custom) = &kind.custom {
+        return custom.warning.as_deref();
+    }
     match (kind.group(), kind.kind.as_str()) {
         ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
         ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
@@ -378,7 +382,11 @@ fn verb(method: &Method, info: &Info, query: &Query) -> Option<&'static str> {
 /// What upstream has no route for is not found, whatever is asked of it; what it has one for may not do all.
 fn check_path(kind: &Kind, info: &Info, verb: &str) -> Result<(), Rejected> {
     let below = match info.subresource.as_deref() {
-        Some(name) => Some(kind.subresource(name).ok_or_else(no_such_path)?),
+        Some(name) => Some(kind.subresource(name).ok_or_else(|| match kind.is_custom() {
+            // A path below a custom resource that its definition does not have is an object that is not there.
+            true => Rejected::not_found(&kind.resource, &info.name),
+            false => no_such_path(),
+        })?),
         None => None,
     };
     let is_deep = info.is_deeper && info.subresource.as_deref() != Some("proxy");

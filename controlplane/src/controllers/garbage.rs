@@ -7,14 +7,16 @@ mod graph;
 
 use super::{Config, LONG, patch};
 use api::object::Owner;
-use api::{Object, Resource};
+use api::resource::CUSTOM_RESOURCE_DEFINITIONS;
+use api::{Kind, Object, Resource};
 use client::{Cache, Change, DeleteOptions, Error, Followed, Key, Queue, Target, follow};
 use futures::StreamExt;
 use graph::{FOREGROUND, Graph, Node, Step};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// News that wait to be taken up, and how many are taken up together.
@@ -34,8 +36,15 @@ struct Collector {
     config: Config,
     graph: Graph,
     caches: HashMap<Resource, Cache<(String, Node)>>,
+    /// What is followed, each by a task that brings its news.
+    followed: HashMap<Resource, AbortHandle>,
     /// Kinds whose first list has not come: before that nothing may be concluded from absence.
-    waiting: usize,
+    waiting: HashSet<Resource>,
+    /// The kinds that are served besides the built-in ones.
+    custom: Vec<Arc<Kind>>,
+    /// The definitions changed since `custom` was read.
+    is_outdated: bool,
+    news: mpsc::Sender<News>,
     queue: Queue<String>,
 }
 
@@ -45,22 +54,18 @@ pub(super) async fn run(config: Config) {
         let is_stored = kind.has_verb("watch") && kind.has_verb("delete");
         is_stored && !LEFT_OUT.contains(&&*kind.resource.plural)
     });
-    let mut waiting = 0_usize;
-    for kind in kinds {
-        waiting += 1;
-        let mut told = follow(config.cluster.clone(), follow::Selection::all(kind.resource.clone()));
-        let (tx, resource) = (tx.clone(), kind.resource.clone());
-        tokio::spawn(async move {
-            while let Some(told) = told.recv().await {
-                if tx.send(News { resource: resource.clone(), told }).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    drop(tx);
-    let mut collector =
-        Collector { config, graph: Graph::default(), caches: HashMap::new(), waiting, queue: Queue::new() };
+    let mut collector = Collector {
+        config,
+        graph: Graph::default(),
+        caches: HashMap::new(),
+        followed: HashMap::new(),
+        waiting: HashSet::new(),
+        custom: Vec::new(),
+        is_outdated: false,
+        news: tx,
+        queue: Queue::new(),
+    };
+    kinds.for_each(|kind| collector.follow(&kind.resource));
     loop {
         let next = collector.queue.next_at().unwrap_or_else(|| Instant::now() + LONG);
         tokio::select! {
@@ -74,7 +79,10 @@ pub(super) async fn run(config: Config) {
             }
             () = tokio::time::sleep_until(next) => {}
         }
-        if collector.waiting == 0 {
+        if collector.is_outdated {
+            collector.learn().await;
+        }
+        if collector.waiting.is_empty() {
             collector.collect().await;
         }
     }
@@ -83,12 +91,52 @@ pub(super) async fn run(config: Config) {
 // === impl Collector ===
 
 impl Collector {
+    fn follow(&mut self, resource: &Resource) {
+        let mut told = follow(self.config.cluster.clone(), follow::Selection::all(resource.clone()));
+        let (news, own) = (self.news.clone(), resource.clone());
+        let task = tokio::spawn(async move {
+            while let Some(told) = told.recv().await {
+                if news.send(News { resource: own.clone(), told }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.waiting.insert(resource.clone());
+        self.followed.insert(resource.clone(), task.abort_handle());
+    }
+
+    /// Follows the kinds that are defined now, and no others.
+    async fn learn(&mut self) {
+        match super::kinds::custom(&self.config.cluster).await {
+            Ok(custom) => self.custom = custom,
+            Err(error) => return tracing::warn!(%error, "the definitions cannot be read"),
+        }
+        self.is_outdated = false;
+        let wanted: HashSet<Resource> =
+            super::kinds::collections(&self.custom).map(|kind| kind.resource.clone()).collect();
+        let is_gone = |resource: &&Resource| api::kinds::find(resource).is_none() && !wanted.contains(resource);
+        let gone: Vec<Resource> = self.followed.keys().filter(is_gone).cloned().collect();
+        for resource in gone {
+            if let Some(task) = self.followed.remove(&resource) {
+                task.abort();
+            }
+            self.take(&News { resource: resource.clone(), told: Followed::Listed(Vec::new()) });
+            self.caches.remove(&resource);
+        }
+        for resource in
+            wanted.iter().filter(|resource| !self.followed.contains_key(resource)).cloned().collect::<Vec<_>>()
+        {
+            self.follow(&resource);
+        }
+    }
+
     fn take(&mut self, News { resource, told }: &News) {
+        self.is_outdated |= *resource == CUSTOM_RESOURCE_DEFINITIONS;
         let cache =
             self.caches.entry(resource.clone()).or_insert_with(|| Cache::new(|object| Some(Arc::new(parse(object)))));
         let changes = match told {
             Followed::Listed(items) => {
-                self.waiting = self.waiting.saturating_sub(1);
+                self.waiting.remove(resource);
                 cache.replace(items)
             }
             Followed::Event(event) => cache.apply(event).into_iter().collect(),
@@ -128,10 +176,10 @@ impl Collector {
             if keys.is_empty() {
                 return;
             }
-            let (config, graph) = (&self.config, &self.graph);
+            let (config, graph, custom) = (&self.config, &self.graph, &self.custom);
             let work = futures::stream::iter(keys).map(|uid| async move {
                 let outcome = match graph.step(&uid) {
-                    Some(step) => perform(config, graph, &uid, &step).await,
+                    Some(step) => perform(config, graph, custom, &uid, &step).await,
                     None => Ok(()),
                 };
                 (uid, outcome)
@@ -151,14 +199,14 @@ impl Collector {
     }
 }
 
-async fn perform(config: &Config, graph: &Graph, uid: &str, step: &Step) -> Result<(), Error> {
+async fn perform(config: &Config, graph: &Graph, custom: &[Arc<Kind>], uid: &str, step: &Step) -> Result<(), Error> {
     let Some(node) = graph.get(uid) else { return Ok(()) };
     match step {
         Step::Delete(propagation) => {
             let target = node.target();
             let live = config.cluster.get(target).await?;
             // An owner that another watch has not told of yet keeps it.
-            if *live.uid() != *uid || lives(config, graph, &live).await? {
+            if *live.uid() != *uid || lives(config, graph, custom, &live).await? {
                 return Ok(());
             }
             let options = DeleteOptions {
@@ -201,7 +249,7 @@ async fn release(config: &Config, node: &Node, finalizer: &str) -> Result<(), Er
 }
 
 /// Whether one of the owners lives, other than by waiting for this object's end.
-async fn lives(config: &Config, graph: &Graph, object: &Object) -> Result<bool, Error> {
+async fn lives(config: &Config, graph: &Graph, custom: &[Arc<Kind>], object: &Object) -> Result<bool, Error> {
     for owner in &object.head().owners {
         if let Some(node) = graph.get(&owner.uid) {
             if !node.waits() {
@@ -210,7 +258,9 @@ async fn lives(config: &Config, graph: &Graph, object: &Object) -> Result<bool, 
             continue;
         }
         let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
-        let Some(kind) = api::kinds::find_kind(group, version, &owner.kind) else { return Ok(true) };
+        let is_owner = |kind: &&Arc<Kind>| kind.kind == *owner.kind && kind.api_version() == *owner.api_version;
+        let kind = api::kinds::find_kind(group, version, &owner.kind).or_else(|| custom.iter().find(is_owner));
+        let Some(kind) = kind else { return Ok(true) };
         let namespace = kind.namespaced.then(|| object.namespace());
         let target = Target { resource: &kind.resource, namespace, name: &owner.name, subresource: None };
         match config.cluster.get(target).await {

@@ -1,6 +1,6 @@
 //! delete: at once, or marked so that finalizers and nodes can do their part first.
 
-use super::{Call, Deleted, Page, Registry, convert, keys, namespace};
+use super::{Call, Deleted, Page, Registry, convert, definitions, keys, namespace};
 use api::kinds::Kind;
 use api::object::edit;
 use api::time::{self, SignedDuration, Timestamp};
@@ -166,6 +166,10 @@ pub(super) fn check(call: &Call<'_>, object: &Object, options: &DeleteOptions) -
 fn step(kind: &Kind, mut tree: Tree, options: &DeleteOptions, now: Timestamp) -> Step {
     let before = tree.clone();
     let is_pod = kind.group().is_empty() && kind.kind == "Pod";
+    if definitions::is_definition(kind) && edit::text(&tree, &["metadata", "deletionTimestamp"]).is_empty() {
+        definitions::end(&mut tree, now);
+        return Step::Mark(tree);
+    }
     let grace = if is_pod { give_time(&mut tree, options, now) } else { Grace::None };
     if matches!(grace, Grace::Pending) {
         return Step::Wait;

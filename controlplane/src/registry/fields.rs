@@ -4,6 +4,7 @@
 //! since nobody watches by it.
 
 use super::shelf::Stored;
+use api::custom::json_path::Path;
 use api::kinds::Kind;
 use api::object::edit;
 use api::{Rejected, Tree};
@@ -77,18 +78,37 @@ fn rows(kind: &Kind) -> Option<&'static [Row]> {
     })
 }
 
+/// The path of a custom resource's field that its definition lets a selector name.
+fn selectable<'k>(kind: &'k Kind, label: &str) -> Option<&'k Path> {
+    let custom = kind.custom.as_ref()?;
+    custom.selectable.iter().find(|path| path.text().strip_prefix('.') == Some(label))
+}
+
+/// What a custom resource has there; absent is empty.
+fn custom(path: &Path, stored: &Stored) -> String {
+    let tree = stored.object.tree();
+    match path.find(&tree).first() {
+        None | Some(Tree::Null) => String::new(),
+        Some(Tree::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
 /// Refuses a label that the kind does not know, in upstream's words, which are not the same for all kinds.
 pub(super) fn check(kind: &Kind, label: &str) -> Result<(), Rejected> {
     let rows = rows(kind);
     let is_known = match label {
         "metadata.name" => true,
         "metadata.namespace" => kind.namespaced || rows.is_none(),
-        label => rows.unwrap_or_default().iter().any(|(known, ..)| *known == label),
+        label => {
+            rows.unwrap_or_default().iter().any(|(known, ..)| *known == label) || selectable(kind, label).is_some()
+        }
     };
     if is_known {
         return Ok(());
     }
     Err(Rejected::bad_request(match (rows, kind.group(), kind.kind.as_str()) {
+        (None, ..) if kind.is_custom() => format!("field label not supported: {label}"),
         (None, ..) => {
             format!("{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
         }
@@ -117,6 +137,9 @@ pub(super) fn value<'a>(kind: &Kind, label: &str, stored: &'a Stored) -> Cow<'a,
         "spec.nodeName" if is_pod => return Cow::Borrowed(&stored.node),
         "status.phase" if is_pod => return Cow::Borrowed(&stored.phase),
         _ => {}
+    }
+    if let Some(path) = selectable(kind, label) {
+        return Cow::Owned(custom(path, stored));
     }
     let Some((_, path, absent)) = rows(kind).unwrap_or_default().iter().find(|(known, ..)| *known == label) else {
         return Cow::Borrowed("");

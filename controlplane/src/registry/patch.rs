@@ -48,6 +48,7 @@ impl Registry {
         if call.subresource == Some("scale") {
             applied = scale::into_applied(call, &applied)?;
         }
+        api::custom::typed::check(call.kind, &applied)?;
         let now = self.clock().now();
         let version = call.kind.api_version();
         let merge = |live: Option<&Tree>| {
@@ -75,7 +76,7 @@ impl Registry {
         }
         let mut written = self.change(call, |old| merge(Some(old)), Owners::Recorded).await?;
         if call.subresource == Some("scale") {
-            written.object = scale::object(&written.object)?;
+            written.object = scale::object(call.kind, &written.object)?;
         }
         Ok(with_warnings(written, warnings))
     }
@@ -86,12 +87,12 @@ impl Registry {
         new: impl Fn(&Tree) -> Result<Tree, Rejected>,
     ) -> Result<Written, Rejected> {
         let changed = |old: &Tree| {
-            let wanted = new(&scale::of(old))?;
+            let wanted = new(&scale::of(call.kind, old))?;
             check_name(call, &wanted)?;
-            scale::put(old, &wanted)
+            scale::put(call.kind, old, &wanted)
         };
         let written = self.change(call, changed, Owners::Record).await?;
-        Ok(Written { object: scale::object(&written.object)?, ..written })
+        Ok(Written { object: scale::object(call.kind, &written.object)?, ..written })
     }
 }
 

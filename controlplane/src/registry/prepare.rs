@@ -1,6 +1,6 @@
 //! What the server itself writes into an object: identity, times, generation, what a client may not choose. Pure.
 
-use super::Call;
+use super::{Call, definitions};
 use api::kinds::Kind;
 use api::object::edit;
 use api::time::{self, Timestamp};
@@ -90,6 +90,10 @@ fn first_status(kind: &Kind, tree: &mut Tree, now: Timestamp) {
             edit::set(tree, &["status"], status);
         }
         ("", "Node") => {}
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            edit::set(tree, &["status"], json!({}));
+            definitions::note_stored(tree);
+        }
         _ if kind.subresource("status").is_some() => {
             edit::remove(tree, &["status"]);
         }
@@ -168,6 +172,9 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
             }
             if kind.kind == "Namespace" {
                 keep(old, new, &["spec"]);
+            }
+            if definitions::is_definition(kind) {
+                definitions::note_stored(new);
             }
             if kind.group() == "apps" && kind.kind == "DaemonSet" {
                 let number = edit::text(old, TEMPLATE_GENERATION).parse().unwrap_or(0);

@@ -75,6 +75,7 @@ impl Registry {
         if let Some(review) = self.reviewed(&call, &object)? {
             return Ok(Written { object: review, created: true, warnings: Vec::new() });
         }
+        custom_create(&call, &object)?;
         let mut tree = object;
         let sent = sent_owners(&mut tree, owners);
         api::defaults::apply(call.kind, &mut tree);
@@ -196,6 +197,7 @@ impl Registry {
         if call.subresource == Some("scale") {
             return self.update_scale(&call, |_| Ok(object.clone())).await;
         }
+        check_kind(&call, &object)?;
         if call.subresource.is_none() && self.stored(&call).is_none() {
             self.refresh().await?;
             if self.stored(&call).is_none() {
@@ -368,6 +370,26 @@ fn stored_form<'a>(kind: &'a Arc<Kind>, tree: &mut Tree) -> &'a Arc<Kind> {
     let Some(stored) = convert::into_stored(kind, tree) else { return kind };
     api::defaults::apply(stored, tree);
     stored
+}
+
+/// What a custom resource says it is has to be what its definition says; of other kinds the decoder has seen to that.
+fn check_kind(call: &Call<'_>, object: &Tree) -> Result<(), Rejected> {
+    let given = edit::text(object, &["kind"]);
+    if !call.kind.is_custom() || given == call.kind.kind {
+        return Ok(());
+    }
+    let cause = Cause::invalid("kind", &given.into(), format!("must be {}", call.kind.kind));
+    Err(Rejected::invalid(call.kind.group(), given, edit::text(object, &["metadata", "name"]), vec![cause]))
+}
+
+/// A definition that is being deleted takes nothing new.
+fn custom_create(call: &Call<'_>, object: &Tree) -> Result<(), Rejected> {
+    check_kind(call, object)?;
+    if call.kind.custom.as_ref().is_some_and(|custom| custom.is_ending) {
+        let message = "create not allowed while custom resource definition is terminating";
+        return Err(Rejected::new(Reason::MethodNotAllowed, message).about(&call.kind.resource, call.name));
+    }
+    Ok(())
 }
 
 /// What the client itself says of the owners, which no codec has tidied up: `[]` clears the record.

@@ -4,11 +4,15 @@ use super::{age, containers, count, labels, name, number, or_none};
 use api::Tree;
 use api::kinds::{Column, Kind};
 use api::object::edit;
+use api::resource::CUSTOM_RESOURCE_DEFINITIONS;
 use api::time::Timestamp;
 
 const UNSET: &str = "<unset>";
 
 pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree>> {
+    if kind.resource == CUSTOM_RESOURCE_DEFINITIONS {
+        return Some(definition(tree));
+    }
     let middle = match kind.group() {
         "" => core(kind, tree),
         "policy" => disruption_budget(tree),
@@ -44,6 +48,25 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
 fn is_default_class(kind: &Kind, tree: &Tree) -> bool {
     const OF_STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
     kind.kind == "StorageClass" && edit::text(tree, &["metadata", "annotations", OF_STORAGE]) == "true"
+}
+
+/// A CustomResourceDefinition.
+fn definition(tree: &Tree) -> Vec<Tree> {
+    let names = |path: &[&str], key: Option<&str>| {
+        let all = edit::list(tree, path).iter();
+        let all = all.filter_map(|one| key.map_or(Some(one), |key| one.get(key)).and_then(Tree::as_str));
+        Tree::from(all.collect::<Vec<_>>().join(","))
+    };
+    vec![
+        name(tree),
+        text(tree, &["spec", "scope"]),
+        names(&["spec", "versions"], Some("name")),
+        text(tree, &["metadata", "creationTimestamp"]),
+        text(tree, &["spec", "group"]),
+        text(tree, &["spec", "names", "kind"]),
+        names(&["spec", "names", "shortNames"], None),
+        api::custom::definition::is_true(tree, "Established").into(),
+    ]
 }
 
 /// What can be said by a column's name alone.
