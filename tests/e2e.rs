@@ -2,6 +2,8 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/bad_objects.rs"]
+mod bad_objects;
 #[path = "e2e/calls.rs"]
 mod calls;
 #[path = "e2e/certificates.rs"]
@@ -34,6 +36,8 @@ mod history;
 mod hosts;
 #[path = "e2e/identity.rs"]
 mod identity;
+#[path = "e2e/kube_rs.rs"]
+mod kube_rs;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/linearizable.rs"]

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const NAME: &str = "gadgets.e2e.coracle.dev";
@@ -56,7 +56,7 @@ async fn until(
     definitions: &Api<CustomResourceDefinition>,
     is_so: fn(Option<&CustomResourceDefinition>) -> bool,
 ) {
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     while !is_so(definitions.get_opt(NAME).await.expect("an answer").as_ref()) {
         assert!(began.elapsed() < LIMIT, "{what} takes too long");
         tokio::task::yield_now().await;

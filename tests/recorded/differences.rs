@@ -36,6 +36,8 @@ impl Difference {
                 let (step, request) = rest.split_once(' ').unwrap_or((rest, ""));
                 found.push(Difference::new(&scenario, step, request));
                 says_got = false;
+            } else if line.ends_with(" steps pass") {
+                break;
             } else if let Some(last) = found.last_mut() {
                 if let Some(path) = line.strip_prefix("     at       ") {
                     path.clone_into(&mut last.path);

@@ -98,7 +98,7 @@ pub(super) fn check(kind: &Kind, new: &Place<'_, '_>, old: &Place<'_, '_>, found
     for (key, limit, why) in rules.limits {
         let count = at.get(key);
         if count.number() > at.get(limit).number() {
-            found.invalid(&count, why);
+            found.invalid_as(&count, count.number(), why);
         }
     }
     let (count, before) = (at.get("collisionCount"), old.get("status").get("collisionCount").integer());

@@ -72,6 +72,8 @@ pub(super) struct Listing {
 
 pub(super) fn list(query: &Query) -> Result<Listing, Rejected> {
     let limit = query.number("limit")?.unwrap_or(0);
+    // Of no use to a list, but refused where it is no number, as by whoever decodes all options.
+    query.integer("timeoutSeconds")?;
     let matching = query.text("resourceVersionMatch");
     let mut causes = Vec::new();
     if !matching.is_empty() {

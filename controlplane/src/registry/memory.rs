@@ -186,7 +186,7 @@ impl Memory {
                 Incoming { place, revision, object }
             };
             let mut changes: Vec<Incoming> = changes.into_iter().map(told).collect();
-            changes.sort_by_key(|change| change.revision);
+            changes.sort_by_key(|change| (change.revision, change.object.is_none()));
             self.shelf(&collection).apply(changes, all.revision, now);
         }
         self.advance(all.revision);

@@ -110,7 +110,6 @@ fn changes_count(kind: &Kind) -> bool {
 
 impl Asked<'_> {
     /// Why there is no room, or the quota with its new usage; none if it does not change.
-    #[expect(clippy::type_complexity, reason = "the outer error is the client's, the inner one ours")]
     fn charge(&self, delta: &Amounts, now: api::time::Timestamp) -> Result<Result<Option<Charge>, Rejected>, String> {
         let quota = &self.quota;
         let (hard, used) = (quota::parsed(&quota.status.hard), quota::parsed(&quota.status.used));

@@ -120,9 +120,7 @@ mod tests {
     use serde_json::json;
 
     fn budget(spec: Tree) -> DisruptionBudget {
-        let mut budget = DisruptionBudget::default();
-        budget.spec = serde_json::from_value(spec).expect("a spec");
-        budget
+        DisruptionBudget { spec: serde_json::from_value(spec).expect("a spec"), ..DisruptionBudget::default() }
     }
 
     fn pod(name: &str, ready: bool) -> Pod {
