@@ -64,15 +64,15 @@ fn replay(profile: &str, off: &[&str]) {
     let mut known = Known::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded"));
     let unknown: Vec<&Difference> = found.iter().filter(|difference| !known.names(profile, difference)).collect();
     for difference in &unknown {
-        println!("{difference}");
+        eprintln!("{difference}");
     }
     let last = printed.lines().last().unwrap_or_default();
-    println!("profile {profile}: {last}, {} differences, {} of them not known", found.len(), unknown.len());
+    eprintln!("profile {profile}: {last}, {} differences, {} of them not known", found.len(), unknown.len());
     assert!(unknown.is_empty(), "{} differences are not known", unknown.len());
     if only.is_none() {
         let idle = known.idle(profile);
         for rule in &idle {
-            println!("{rule}");
+            eprintln!("{rule}");
         }
         assert!(idle.is_empty(), "{} rules name no difference", idle.len());
     }

@@ -354,7 +354,7 @@ fn every_kind_refuses_what_is_wrong_and_says_why() {
         }
     }
     let (asked, after) = (target.asked, target.memory());
-    println!("{asked} wrong requests to {} kinds; {before} KiB, {after} KiB after all", collections.len());
+    eprintln!("{asked} wrong requests to {} kinds; {before} KiB, {after} KiB after all", collections.len());
     assert!(target.failures.is_empty(), "{} of {asked}:\n{}", target.failures.len(), target.failures.join("\n"));
     assert!(asked >= REQUESTS_MIN, "only {asked} requests");
     assert!(after < before + KIB_MAX, "{before} KiB became {after} KiB");
