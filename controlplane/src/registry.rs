@@ -156,7 +156,7 @@ impl Registry {
         let registry =
             Registry(Arc::new(Shared { kv, memory, rbac, config, clock, charging: tokio::sync::Mutex::default() }));
         registry.bootstrap().await.map_err(OpenError::Bootstrap)?;
-        registry.keep_definitions();
+        registry.keep_definitions().await;
         Ok(registry)
     }
 

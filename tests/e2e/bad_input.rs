@@ -223,7 +223,7 @@ fn bad_selectors_versions_limits_and_tokens_are_named() {
         ("limit=many", 400),
         ("limit=10&continue=nonsense", 400),
         ("continue=e30", 400),
-        ("watch=1&resourceVersion=abc", 422),
+        ("watch=1&resourceVersion=abc", 400),
         ("timeoutSeconds=soon&watch=1", 400),
     ] {
         let (found, reason, message) = target.says("GET", &format!("{MAPS}?{query}"), "", "");

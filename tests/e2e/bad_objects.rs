@@ -111,7 +111,8 @@ impl Target {
                     path: format!("{place}{inside}/{name}"),
                     api_version: api_version.clone(),
                     kind: kind.to_owned(),
-                    has_path_names: api_version.starts_with("rbac.") || name == "certificatesigningrequests",
+                    has_path_names: api_version.starts_with("rbac.")
+                        || matches!(name, "certificatesigningrequests" | "events"),
                     is_question: !verbs.contains(&"list"),
                 });
             }
@@ -289,7 +290,7 @@ fn writes(collection: &Collection) -> Vec<Wrong> {
             method: "PATCH",
             path: "/nobody".to_owned(),
             media: OPERATIONS,
-            ..post("operations that are an object", "{}".to_owned(), BAD)
+            ..post("operations that are an object", "{}".to_owned(), NOT_FOUND)
         },
         Wrong {
             method: "PATCH",

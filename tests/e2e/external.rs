@@ -187,7 +187,7 @@ fn an_etcd_may_go_away_and_come_back() {
     assert!(watch.any(|line| line == "configmap/before"));
     etcd.kill();
     let (is_ready, said) = kubectl(&server, &["get", "--raw", "/readyz"]);
-    assert!(!is_ready && said.contains("[-]store failed"), "{said}");
+    assert!(!is_ready && said.contains("[-]etcd failed"), "{said}");
     let (is_alive, said) = kubectl(&server, &["get", "--raw", "/livez"]);
     assert!(is_alive, "{said}");
     for command in [&["create", "configmap", "meanwhile"][..], &["get", "configmaps"]] {
@@ -361,6 +361,6 @@ fn what_makes_no_sense_with_an_etcd_is_one_line() {
     assert!(status == Some(1) && said.contains(none), "{said}");
     for wrong in ["127.0.0.1:2379", "ftp://127.0.0.1:1", "https://", "http://a b:1", "http://127.0.0.1"] {
         let (status, said) = says(&["--etcd-servers", wrong]);
-        assert!(status == Some(1) && said.contains("https://HOST:PORT"), "{wrong}: {said}");
+        assert!(status == Some(2) && said.contains("https://HOST:PORT"), "{wrong}: {said}");
     }
 }

@@ -24,8 +24,10 @@ pub(super) const MANAGER: &str = "kube-apiserver";
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl Registry {
-    /// Looks after the definitions for as long as somebody holds the registry.
-    pub(super) fn keep_definitions(&self) {
+    /// Looks after the definitions for as long as somebody holds the registry; once before it is used, so that what every
+    /// cluster has is there.
+    pub(super) async fn keep_definitions(&self) {
+        self.settle_definitions().await;
         let registry = Arc::downgrade(&self.0);
         tokio::spawn(keep(registry));
     }

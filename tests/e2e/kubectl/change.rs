@@ -24,7 +24,7 @@ fn patches_of_each_type() {
     let strategic = r#"{"spec": {"template": {"spec": {"containers": [{"name": "more", "image": "more:v1"}]}}}}"#;
     assert_eq!(kubectl.ok(&format!("patch deployment web -p '{strategic}'")), "deployment.apps/web patched\n");
     let images = "get deployment web -o 'jsonpath={.spec.template.spec.containers[*].image}'";
-    assert_eq!(kubectl.ok(images), "web:v1 more:v1");
+    assert_eq!(kubectl.ok(images), "more:v1 web:v1");
     let merge = r#"{"metadata": {"labels": {"tier": "web"}}}"#;
     assert_eq!(kubectl.ok(&format!("patch deployment web --type=merge -p '{merge}'")), "deployment.apps/web patched\n");
     let unchanged = kubectl.ok(&format!("patch deployment web --type=merge -p '{merge}'"));
