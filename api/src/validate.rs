@@ -264,6 +264,16 @@ fn changed(kind: &Kind, new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Fi
         ("storage.k8s.io", "VolumeAttachment") | ("certificates.k8s.io", "CertificateSigningRequest") => {
             fixed(&["spec"], new, old, found);
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            for path in [
+                ["spec", "group"].as_slice(),
+                &["spec", "scope"],
+                &["spec", "names", "plural"],
+                &["spec", "names", "kind"],
+            ] {
+                fixed(path, new, old, found);
+            }
+        }
         _ => {}
     }
 }

@@ -1,3 +1,5 @@
+//! Properties of quantities, on drawn cases.
+
 use super::*;
 use proptest::prelude::*;
 

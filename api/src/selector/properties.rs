@@ -1,3 +1,5 @@
+//! Properties of selectors, on drawn cases.
+
 use super::*;
 use crate::view::{LabelSelector, LabelSelectorRequirement};
 use proptest::prelude::*;
