@@ -112,7 +112,7 @@ impl Target {
                     api_version: api_version.clone(),
                     kind: kind.to_owned(),
                     has_path_names: api_version.starts_with("rbac.")
-                        || matches!(name, "certificatesigningrequests" | "events"),
+                        || matches!(name, "certificatesigningrequests" | "events" | "poddisruptionbudgets"),
                     is_question: !verbs.contains(&"list"),
                 });
             }

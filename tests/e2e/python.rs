@@ -46,7 +46,10 @@ fn a_kopf_operator_sees_what_is_made_changed_and_deleted() {
     let Some(python) = python().filter(|_| crate::kubectl::has_kubectl()) else { return };
     let server = Server::up();
     server.ok("coracle", &["apply", "-f", &format!("{SCRIPTS}/crontab.yaml")]);
-    server.ok("kubectl", &["wait", "--for=condition=established", "crd/crontabs.stable.example.com"]);
+    eventually("the kind is served", || {
+        let output = server.run(Command::new("kubectl").args(["get", "crontabs"]));
+        output.status.success().then_some(())
+    });
     let log = server.process.folder.join("operator.log");
     let file = std::fs::File::create(&log).expect("a log");
     let mut command = Command::new(python);

@@ -58,7 +58,7 @@ impl Registry {
                 }
             }
         }
-        for (name, mut tree) in wanted {
+        for (name, tree) in wanted {
             if have.iter().any(|stored| stored.object.name() == name) {
                 continue;
             }
@@ -67,11 +67,11 @@ impl Registry {
                 "reason": "Local", "message": "Local APIServices are always available",
             });
             let call = Call { name: &name, field_manager: super::definitions::MANAGER, ..Call::new(user, kind) };
-            match self.create(Call { name: "", ..call }, tree.clone()).await {
-                Ok(_) => {}
+            let mut tree = match self.create(Call { name: "", ..call }, tree).await {
+                Ok(written) => written.object.tree(),
                 Err(rejected) if rejected.is_already_exists() => continue,
                 Err(rejected) => return Err(rejected),
-            }
+            };
             edit::set(&mut tree, &["status", "conditions"], json!([condition]));
             self.update(Call { subresource: Some("status"), ..call }, tree).await?;
         }
