@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod image;
+mod kinds;
 pub(crate) mod logs;
 pub(crate) mod member;
 pub(crate) mod snapshot;
@@ -11,25 +12,10 @@ pub(crate) mod token;
 
 use crate::args::{self, Scope};
 use crate::remote::Remote;
-use anyhow::{Result, bail};
-use api::kinds::{self, Kind};
+use anyhow::Result;
+use api::kinds::Kind;
 use clap_complete::Shell;
 use std::io::Write;
-use std::sync::Arc;
-
-/// The kind that a user means by `pods`, `pod`, `po` or `Pod`.
-fn kind(word: &str) -> Result<Arc<Kind>> {
-    let word = word.to_ascii_lowercase();
-    let means = |kind: &&Arc<Kind>| {
-        let names = [kind.resource.plural.as_ref(), kind.singular.as_str()];
-        let short = kind.short_names.iter().map(String::as_str);
-        kind.has_verb("get") && names.into_iter().chain(short).any(|name| name == word)
-    };
-    match kinds::builtin().iter().find(means) {
-        Some(kind) => Ok(kind.clone()),
-        None => bail!("there is no resource type {word:?}; `kubectl api-resources` lists them"),
-    }
-}
 
 /// The namespace of a request for a kind: none for cluster-scoped ones.
 fn namespace<'a>(kind: &Kind, scope: &'a Scope, remote: &'a Remote) -> Option<&'a str> {
@@ -69,18 +55,4 @@ fn columns(lines: &[Vec<String>]) -> String {
         format!("{}\n", cells.collect::<String>().trim_end())
     };
     lines.iter().map(render).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kind_is_found_by_any_of_its_names() {
-        for word in ["pods", "pod", "po", "Pod"] {
-            assert_eq!(kind(word).expect(word).kind, "Pod");
-        }
-        assert_eq!(kind("deploy").expect("a short name").kind, "Deployment");
-        assert!(kind("potatoes").expect_err("nobody has it").to_string().contains("potatoes"));
-    }
 }

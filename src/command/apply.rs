@@ -1,10 +1,10 @@
 //! `coracle apply`: makes the objects of a file be, and waits for their rollout where asked to.
 
-use super::print;
+use super::{kinds, print};
 use crate::args::Apply;
 use crate::remote::{JSON, Remote};
 use anyhow::{Context, Result, bail};
-use api::kinds;
+use api::kinds::Kind;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -31,7 +31,11 @@ pub(crate) async fn run(args: &Apply) -> Result<()> {
     for file in &files {
         for object in documents(file)? {
             let namespace = args.scope.namespace.as_deref().unwrap_or(&remote.namespace);
-            let place = place(&object, namespace).with_context(|| file.display().to_string())?;
+            let placed = async {
+                let (group, version, kind) = typed(&object)?;
+                place(&object, &*kinds::of(&remote, group, version, kind).await?, namespace)
+            };
+            let place = placed.await.with_context(|| file.display().to_string())?;
             let done =
                 put(&remote, &place, &object, args.force_conflicts).await.with_context(|| place.label.clone())?;
             print(&format!("{} {done}\n", place.label))?;
@@ -94,13 +98,17 @@ fn documents(file: &Path) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-fn place(object: &Value, namespace: &str) -> Result<Place> {
+/// Group, version and kind.
+fn typed(object: &Value) -> Result<(&str, &str, &str)> {
     let version = object["apiVersion"].as_str().context("an object has no apiVersion")?;
     let kind = object["kind"].as_str().context("an object has no kind")?;
-    let name = object["metadata"]["name"].as_str().context("an object has no metadata.name")?;
     let (group, version) = version.split_once('/').unwrap_or(("", version));
-    let known = kinds::find_kind(group, version, kind);
-    let known = known.with_context(|| format!("the server has no kind {kind} in {group}/{version}"))?;
+    Ok((group, version, kind))
+}
+
+fn place(object: &Value, known: &Kind, namespace: &str) -> Result<Place> {
+    let name = object["metadata"]["name"].as_str().context("an object has no metadata.name")?;
+    let group = known.group();
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or(namespace);
     let collection = known.resource.path(known.namespaced.then_some(namespace), None, None);
     let suffix = if group.is_empty() { String::new() } else { format!(".{group}") };
@@ -196,7 +204,9 @@ mod tests {
     #[test]
     fn an_object_is_where_its_kind_says() {
         let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"}});
-        let place = place(&object, "shop").expect("a known kind");
+        let (group, version, kind) = typed(&object).expect("it says what it is");
+        let known = api::kinds::find_kind(group, version, kind).expect("a known kind");
+        let place = place(&object, known, "shop").expect("it has a name");
         assert_eq!(place.collection, "/apis/apps/v1/namespaces/shop/deployments");
         assert_eq!(place.label, "deployment.apps/hello");
     }

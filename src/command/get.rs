@@ -1,6 +1,6 @@
 //! `coracle get`: objects as the server's own table, or as they are.
 
-use super::{columns, kind, namespace, print};
+use super::{columns, kinds, namespace, print};
 use crate::args::{Get, Output};
 use crate::remote::{JSON, Remote};
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ pub(crate) async fn run(args: &Get) -> Result<()> {
         Some((word, name)) => (word, vec![name.to_owned()]),
         None => (args.resource.as_str(), args.names.clone()),
     };
-    let kind = kind(word)?;
+    let kind = kinds::named(&remote, word).await?;
     let namespace = namespace(&kind, &args.scope, &remote).filter(|_| !args.all_namespaces);
     let collection = kind.resource.path(namespace, None, None);
     let paths = if names.is_empty() {

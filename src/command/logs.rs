@@ -1,7 +1,6 @@
 //! `coracle logs`.
 
 use super::get::escape;
-use super::kind;
 use crate::args::Logs;
 use crate::remote::Remote;
 use anyhow::{Result, anyhow};
@@ -12,7 +11,7 @@ pub(crate) async fn run(args: &Logs) -> Result<()> {
     let remote = Remote::open(&args.scope.access).await?;
     let namespace = args.scope.namespace.as_deref().unwrap_or(&remote.namespace);
     let pod = args.pod.strip_prefix("pod/").unwrap_or(&args.pod);
-    let path = kind("pods")?.resource.path(Some(namespace), Some(pod), Some("log"));
+    let path = api::resource::PODS.path(Some(namespace), Some(pod), Some("log"));
     let mut query = vec![format!("follow={}", args.follow), format!("previous={}", args.previous)];
     query.push(format!("timestamps={}", args.timestamps));
     if !args.container.is_empty() {

@@ -52,13 +52,6 @@ impl Target {
         self.ask(method, path, head, body).says()
     }
 
-    /// What is held in memory, in KiB.
-    fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.process.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
-    }
-
     /// Asks the same thing many times; memory stays where the first few times left it.
     fn stays_flat(&self, what: &str, code: u16, mut ask: impl FnMut(&mut Wire) -> Answer) {
         let mut wire = self.wire();
@@ -70,10 +63,10 @@ impl Target {
                 wire = self.wire();
             }
             if time == TIMES / 10 {
-                before = self.memory();
+                before = self.server.process.resident_kib();
             }
         }
-        let after = self.memory();
+        let after = self.server.process.resident_kib();
         assert!(after < before + KIB_MAX, "{what}: {before} KiB became {after} KiB");
     }
 }
@@ -356,10 +349,10 @@ async fn rapid_resets_and_many_streams_cost_no_memory() {
         drop(sender);
         driver.abort();
         if round == TIMES / 100 {
-            before = target.memory();
+            before = target.server.process.resident_kib();
         }
     }
-    let after = target.memory();
+    let after = target.server.process.resident_kib();
     assert!(after < before + KIB_MAX, "{before} KiB became {after} KiB");
     let tcp = tokio::net::TcpStream::connect(address(&target.server)).await.expect("it listens");
     let stream = tls.connect(name(&target.server), tcp).await.expect("TLS");

@@ -124,8 +124,6 @@ impl Target {
         let path = format!("{}{}", collection.path, wrong.path);
         let accept = if wrong.what == "an answer in a language of its own" { "Accept: text/html\r\n" } else { "" };
         let head = format!("Content-Type: {}\r\n{accept}", wrong.media);
-        // A refusal that was made before the body was read ends the connection.
-        self.wire = None;
         let (status, body) = self.ask(wrong.method, &path, &head, wrong.body.as_bytes());
         self.asked += 1;
         let tree: Value = serde_json::from_str(&body).unwrap_or_default();
@@ -137,13 +135,6 @@ impl Target {
             let body: String = body.chars().take(300).collect();
             self.failures.push(format!("{}: {} {path}: {status} {body}", wrong.what, wrong.method));
         }
-    }
-
-    /// In KiB.
-    fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.process.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 }
 
@@ -351,10 +342,10 @@ fn every_kind_refuses_what_is_wrong_and_says_why() {
             target.try_one(collection, &wrong);
         }
         if index == collections.len() / 4 {
-            before = target.memory();
+            before = target.server.process.resident_kib();
         }
     }
-    let (asked, after) = (target.asked, target.memory());
+    let (asked, after) = (target.asked, target.server.process.resident_kib());
     eprintln!("{asked} wrong requests to {} kinds; {before} KiB, {after} KiB after all", collections.len());
     assert!(target.failures.is_empty(), "{} of {asked}:\n{}", target.failures.len(), target.failures.join("\n"));
     assert!(asked >= REQUESTS_MIN, "only {asked} requests");

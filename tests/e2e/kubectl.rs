@@ -97,7 +97,7 @@ fn rows(table: &str) -> Vec<String> {
 }
 
 /// False, and said so, where there is no kubectl.
-pub(crate) fn has_kubectl() -> bool {
+fn has_kubectl() -> bool {
     let found =
         Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|output| output.status.success());
     if !found {

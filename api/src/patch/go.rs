@@ -26,15 +26,3 @@ impl fmt::Display for Shown<'_> {
         }
     }
 }
-
-/// What `encoding/json` calls a value of the wrong type.
-pub(super) fn kind(value: &Tree) -> &'static str {
-    match value {
-        Tree::Null => "null",
-        Tree::Bool(_) => "bool",
-        Tree::Number(_) => "number",
-        Tree::String(_) => "string",
-        Tree::Array(_) => "array",
-        Tree::Object(_) => "object",
-    }
-}

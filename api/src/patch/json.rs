@@ -38,7 +38,7 @@ fn decode(patch: &Tree) -> Result<Vec<Operation<'_>>, Rejected> {
         ))
     };
     let Some(all) = patch.as_array() else {
-        let found = super::go::kind(patch);
+        let found = crate::codec::named::found(patch);
         let message = format!(
             "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
         );
@@ -47,7 +47,7 @@ fn decode(patch: &Tree) -> Result<Vec<Operation<'_>>, Rejected> {
     let mut operations = Vec::with_capacity(all.len());
     for one in all {
         let Some(members) = one.as_object() else {
-            let found = super::go::kind(one);
+            let found = crate::codec::named::found(one);
             let message = format!(
                 "error decoding patch: json: cannot unmarshal {found} into Go value of type handlers.jsonPatchOp"
             );
@@ -56,7 +56,9 @@ fn decode(patch: &Tree) -> Result<Vec<Operation<'_>>, Rejected> {
         let text = |key: &str| match members.get(key) {
             None | Some(Tree::Null) => Ok(None),
             Some(Tree::String(text)) => Ok(Some(text.as_str())),
-            Some(other) => Err(wrong(super::go::kind(other), &format!("struct field jsonPatchOp.{key}"), "string")),
+            Some(other) => {
+                Err(wrong(crate::codec::named::found(other), &format!("struct field jsonPatchOp.{key}"), "string"))
+            }
         };
         let (op, path, from) = (text("op")?, text("path")?, text("from")?);
         let value = members.get("value").unwrap_or(&Tree::Null);

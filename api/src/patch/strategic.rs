@@ -8,7 +8,7 @@ mod restore;
 
 pub use restore::why_not;
 
-use super::go::{self, Shown};
+use super::go::Shown;
 use crate::fields::{Field, TypeRef};
 use crate::rejected::Reason;
 use crate::schema::Schema;
@@ -24,7 +24,7 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 /// The patched tree. What kube-apiserver answers with a 500, although the patch is at fault, is a 400 here, in its words.
 pub fn apply(schema: Option<TypeRef>, current: &Tree, patch: &Tree) -> Result<Tree, Rejected> {
     let (Tree::Object(current), Tree::Object(patch)) = (current, patch) else {
-        let found = go::kind(patch);
+        let found = crate::codec::named::found(patch);
         let message = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
         return Err(Rejected::bad_request(message));
     };

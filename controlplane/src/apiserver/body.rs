@@ -54,8 +54,18 @@ where
     }
 }
 
-/// Reads on a little without keeping it, because a client that is still sending would not read the answer.
-async fn too_large<B>(mut body: B) -> Rejected
+async fn too_large<B>(body: B) -> Rejected
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    discard(body).await;
+    let message = format!("Request entity too large: limit is {REQUEST_BYTES_MAX}");
+    Rejected::new(Reason::RequestEntityTooLarge, message)
+}
+
+/// Reads on a little without keeping it: a client that is still sending would not read the answer, and over HTTP/1.1 the
+/// connection would end with the request, unannounced.
+pub(super) async fn discard<B>(mut body: B)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -70,6 +80,4 @@ where
     };
     // Whether it came to the end or not, the answer is the same.
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
-    let message = format!("Request entity too large: limit is {REQUEST_BYTES_MAX}");
-    Rejected::new(Reason::RequestEntityTooLarge, message)
 }

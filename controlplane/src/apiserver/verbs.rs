@@ -45,6 +45,23 @@ impl Server {
         info: Info,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Rejected> {
+        let mut unread = Some(request);
+        let answer = self.answer(user, info, &mut unread).await;
+        let is_refused = answer.as_ref().map_or(true, |answer| answer.status().is_client_error());
+        if let Some(request) = unread.filter(|_| is_refused) {
+            body::discard(request.into_body()).await;
+        }
+        answer
+    }
+
+    /// Takes the request where its body is read.
+    async fn answer(
+        &self,
+        user: User,
+        info: Info,
+        unread: &mut Option<Request<Incoming>>,
+    ) -> Result<Response<Body>, Rejected> {
+        let request = unread.as_ref().expect("nobody took it yet");
         let query = Query::parse(request.uri().query());
         let verb = verb(request.method(), &info, &query);
         self.authorize(&user, &info, &query, verb.unwrap_or(request.method().as_str()))?;
@@ -54,7 +71,7 @@ impl Server {
         let accept = header_text(request.headers(), header::ACCEPT);
         let is_connection = info.subresource.as_deref().is_some_and(|below| node::CONNECTIONS.contains(&below));
         if !kind.is_custom() && !is_connection {
-            check_routable(&request, verb)?;
+            check_routable(request, verb)?;
         }
         let offer = Offer {
             protobuf: !kind.is_custom(),
@@ -73,11 +90,11 @@ impl Server {
             verb,
         };
         if let Some(below) = asked.info.subresource.as_deref()
-            && let Some(response) = self.connect(&asked, below, &request).await?
+            && let Some(response) = self.connect(&asked, below, request).await?
         {
             return Ok(response);
         }
-        let (parts, incoming) = request.into_parts();
+        let (parts, incoming) = unread.take().expect("nobody took it yet").into_parts();
         let mut response = match asked.verb {
             "get" => self.get(&asked).await,
             "list" => self.list(&asked).await,

@@ -11,7 +11,7 @@ use api::resource::{DAEMON_SETS, NODES};
 use api::selector::Labels;
 use api::time::{SignedDuration, Timestamp};
 use api::view::{DaemonSet, DaemonSetStatus, Node, Pod};
-use api::{Tree, object::edit};
+use api::Tree;
 use client::{Change, Error, Happened, Key, Queue, Recorder};
 use plan::Plan;
 use serde_json::json;
@@ -129,7 +129,7 @@ impl Controller {
         let wanted = Wanted {
             data: history::data(&set.spec.template),
             hash: hash::of_revision,
-            labels: labels(&set.spec.template),
+            labels: history::labels(&set.spec.template),
             hash_label: HASH,
         };
         let (_, current) = self.history.newest(&set.metadata, &mut revisions, &wanted, &mut collisions).await?;
@@ -205,13 +205,6 @@ impl Controller {
         let about = MAKER.about(&set.metadata);
         self.events.tell(Happened { about, component: MAKER.component, is_warning, reason, message });
     }
-}
-
-/// The labels of a template.
-fn labels(template: &Tree) -> std::collections::BTreeMap<String, String> {
-    edit::at(template, &["metadata", "labels"])
-        .and_then(|labels| api::object::read_tree(labels).ok())
-        .unwrap_or_default()
 }
 
 fn shown(status: &DaemonSetStatus) -> Tree {

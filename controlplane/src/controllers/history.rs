@@ -188,6 +188,12 @@ impl History {
     }
 }
 
+/// Those of a template, which its revisions have, too.
+pub(super) fn labels(template: &Tree) -> BTreeMap<String, String> {
+    let labels = edit::at(template, &["metadata", "labels"]);
+    labels.and_then(|labels| api::object::read_tree(labels).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

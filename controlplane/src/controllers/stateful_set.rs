@@ -99,7 +99,7 @@ impl Controller {
         let wanted = Wanted {
             data: history::data(&set.spec.template),
             hash: hash::of_revision,
-            labels: labels(&set.spec.template),
+            labels: history::labels(&set.spec.template),
             hash_label: REVISION_HASH,
         };
         let update = self.history.newest(&set.metadata, &mut revisions, &wanted, &mut collisions).await?;
@@ -192,13 +192,6 @@ impl Controller {
         let about = MAKER.about(&set.metadata);
         self.events.tell(Happened { about, component: MAKER.component, is_warning, reason, message });
     }
-}
-
-/// The labels of a template.
-fn labels(template: &Tree) -> std::collections::BTreeMap<String, String> {
-    edit::at(template, &["metadata", "labels"])
-        .and_then(|labels| api::object::read_tree(labels).ok())
-        .unwrap_or_default()
 }
 
 fn shown(status: &StatefulSetStatus) -> Tree {

@@ -1,7 +1,6 @@
 //! Why a patched tree is no object of its type, in the words of upstream's converter: a strategic merge patch is not
 //! decoded from JSON there.
 
-use super::super::go;
 use crate::Tree;
 use crate::fields::{Container, Field, TypeRef, Value};
 
@@ -56,6 +55,6 @@ fn kind(value: &Tree) -> &'static str {
         Tree::Number(_) => "int64",
         Tree::Array(_) => "slice",
         Tree::Object(_) => "map",
-        other => go::kind(other),
+        other => crate::codec::named::found(other),
     }
 }

@@ -76,8 +76,8 @@ struct Seen {
     revision: u64,
     /// It was told to list again.
     has_expired: bool,
-    /// It began at a reader that was cut off, perhaps behind it, and whose way to there may be lost to a compaction.
-    is_ahead: bool,
+    /// How far the reader was, at least: a watch may begin ahead of it, on a way that a compaction then takes away.
+    reached: u64,
 }
 
 struct Run {
@@ -171,10 +171,9 @@ impl Run {
             }
             Act::Watch(back) => {
                 let (revision, state) = self.back(back);
+                let reached = revision.min(self.reader.0.memory.applied());
                 match self.reader.watch(all, WatchOptions { revision, ..WatchOptions::default() }).await {
-                    Ok(events) => {
-                        self.watches.push(Seen { events, state, revision, has_expired: false, is_ahead: is_cut })
-                    }
+                    Ok(events) => self.watches.push(Seen { events, state, revision, has_expired: false, reached }),
                     Err(rejected) => assert!(rejected.is_expired() && self.compacted > 0, "{rejected}"),
                 }
             }
@@ -229,8 +228,7 @@ impl Run {
                 let event = match event {
                     Ok(event) => event,
                     Err(error) => {
-                        let is_lost = self.compacted > seen.revision || seen.is_ahead && self.compacted > 0;
-                        assert!(error.is_expired() && is_lost, "{error}");
+                        assert!(error.is_expired() && self.compacted > seen.reached, "{error}");
                         seen.has_expired = true;
                         break;
                     }
@@ -247,6 +245,7 @@ impl Run {
                 let is_deleted = matches!(event, Event::Deleted(_));
                 assert!(revision > seen.revision || is_deleted && revision == seen.revision, "{event:?} steps back");
                 seen.revision = revision;
+                seen.reached = revision;
                 if is_deleted {
                     seen.state.remove(object.name());
                 } else {
