@@ -3,6 +3,7 @@
 //! The bytes are the canonical JSON that a client sees (kind and apiVersion first, resourceVersion filled in), so
 //! a list or a watch copies them and never encodes. Whoever needs more than the head parses a narrow view.
 
+mod at;
 pub mod edit;
 
 use bytes::Bytes;
@@ -125,6 +126,12 @@ impl Object {
     #[must_use]
     pub fn tree(&self) -> Tree {
         serde_json::from_slice(&self.json).expect("the head was parsed from the same bytes")
+    }
+
+    /// One value, without parsing the whole. `None` if nothing is there.
+    #[must_use]
+    pub fn at(&self, path: &[&str]) -> Option<Tree> {
+        at::find(&self.json, path)
     }
 
     /// A view that all who ask for this type share: parsed once, however many caches hold it.

@@ -51,9 +51,41 @@ pub fn age(since: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// When [`age`] will read differently.
+#[must_use]
+pub fn age_changes(since: Timestamp, now: Timestamp) -> Timestamp {
+    let seconds = now.duration_since(since).as_secs();
+    let step = match seconds {
+        ..0 => return now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX),
+        0..600 => 1,
+        600..28_800 => 60,
+        28_800..691_200 => 3600,
+        691_200..252_288_000 => 86_400,
+        _ => 365 * 86_400,
+    };
+    since.saturating_add(SignedDuration::from_secs((seconds / step + 1) * step)).unwrap_or(Timestamp::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_reads_the_same_until_it_changes() {
+        let then = parse("2026-01-02T03:04:05.678901234Z").unwrap();
+        let step = |by: i64| SignedDuration::from_millis(by);
+        for seconds in [0, 1, 119, 120, 599, 600, 10_799, 10_800, 28_799, 28_800, 172_799, 691_199, 700_000, 63_072_000]
+        {
+            for millis in [0, 321, 999] {
+                let now = then + SignedDuration::from_secs(seconds) + step(millis);
+                let changes = age_changes(then, now);
+                assert!(changes > now, "{seconds}");
+                assert_eq!(age(then, changes - step(1)), age(then, now), "{seconds}");
+                assert_ne!(age(then, changes), age(then, now), "{seconds}");
+            }
+        }
+        assert!(age_changes(then, then - step(5000)) <= then - step(4000));
+    }
 
     #[test]
     fn forms() {

@@ -13,6 +13,7 @@ mod documents;
 mod impersonate;
 pub mod link;
 pub mod members;
+mod made;
 mod media;
 mod metrics;
 mod node;
@@ -41,6 +42,7 @@ use body::Body;
 use client::Clock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use made::Made;
 use openapi::OpenApi;
 use parking_lot::Mutex;
 use request::{Info, Query};
@@ -102,6 +104,7 @@ struct Server {
     membership: Result<Membership, String>,
     /// Of the kinds that were served when it was last asked for.
     openapi: ArcSwap<OpenApi>,
+    made: Arc<Made>,
     issuer: String,
     clock: Clock,
     shutdown: CancellationToken,
@@ -172,6 +175,7 @@ pub async fn serve(
         images: config.images,
         links: config.links,
         membership,
+        made: Arc::default(),
         issuer,
         clock: config.clock,
         shutdown: shutdown.clone(),

@@ -15,6 +15,7 @@ mod encoded;
 mod escalation;
 mod fields;
 mod filter;
+mod index;
 mod keys;
 mod limit_range;
 mod local;

@@ -66,9 +66,9 @@ impl Column {
         })
     }
 
-    /// What an object has here; null where it has nothing of the column's type.
+    /// What an object has here; null where it has nothing of the column's type. `age` says how long ago a time was.
     #[must_use]
-    pub fn cell(&self, object: &Tree, now: Timestamp) -> Tree {
+    pub fn cell(&self, object: &Tree, age: &dyn Fn(Timestamp) -> String) -> Tree {
         let found = self.path.find(object);
         let Some(first) = found.first() else { return Tree::Null };
         match self.value_type.as_str() {
@@ -77,7 +77,7 @@ impl Column {
             "number" => first.as_f64().filter(|_| first.is_number()).map_or(Tree::Null, |_| (*first).clone()),
             "boolean" => first.as_bool().map_or(Tree::Null, Tree::from),
             "date" => match first.as_str() {
-                Some(text) => time::parse(text).map_or("<invalid>".into(), |then| time::age(then, now).into()),
+                Some(text) => time::parse(text).map_or("<invalid>".into(), |then| age(then).into()),
                 None => "<unknown>".into(),
             },
             _ => Tree::Null,

@@ -5,7 +5,7 @@
 use crate::Tree;
 
 /// A parsed path.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Path {
     steps: Vec<Step>,
     text: String,
@@ -32,6 +32,21 @@ enum Operator {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+}
+
+/// Paths are the same if they are written the same.
+impl PartialEq for Path {
+    fn eq(&self, other: &Path) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Path {}
+
+impl std::hash::Hash for Path {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
 }
 
 // === impl Path ===

@@ -3,10 +3,9 @@
 
 use super::body::{Body, full};
 use super::media::{self, Accepted, Encoding, Offer, PROTOBUF, Shape};
-use super::table::{self, View};
+use super::table::View;
 use crate::registry::Page;
 use api::kinds::Kind;
-use api::time::Timestamp;
 use api::{Object, Rejected, Tree};
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
@@ -22,57 +21,56 @@ const GZIP_FROM: usize = 128 * 1024;
 pub(super) const JSON: &str = "application/json";
 
 /// One object.
-pub(super) fn object(
-    status: StatusCode,
-    object: &Arc<Object>,
-    kind: &Kind,
-    accepted: Accepted,
-    include: table::Include,
-    now: Timestamp,
-) -> Response<Body> {
-    let view = View { kind, include, beta: accepted.beta, now };
+pub(super) fn object(status: StatusCode, object: &Arc<Object>, view: &View<'_>, accepted: Accepted) -> Response<Body> {
     match accepted.shape {
+        Shape::Whole if accepted.encoding == Encoding::Protobuf => match view.protobuf(object) {
+            Some(bytes) => bytes_of(status, bytes, PROTOBUF),
+            None => bytes_of(status, line(object.json()), JSON),
+        },
         Shape::Whole => encoded(status, line(object.json()), accepted),
         Shape::Table => {
-            let revision = object.revision().to_string();
-            let meta = json!({ "resourceVersion": revision });
-            tree(status, &view.table(std::slice::from_ref(object), meta, true), accepted)
+            let meta = json!({ "resourceVersion": object.revision().to_string() });
+            encoded(status, line(&view.table(std::slice::from_ref(object), &meta, true)), accepted)
         }
-        Shape::Metadata | Shape::MetadataList => tree(status, &view.metadata(object), accepted),
+        Shape::Metadata | Shape::MetadataList => encoded(status, line(&view.metadata(object)), accepted),
     }
 }
 
 /// A page of a list.
-pub(super) fn list(
-    page: &Page,
-    kind: &Kind,
-    accepted: Accepted,
-    include: table::Include,
-    now: Timestamp,
-) -> Response<Body> {
+pub(super) fn list(page: &Page, view: &View<'_>, accepted: Accepted) -> Response<Body> {
     let mut meta = json!({ "resourceVersion": page.revision.to_string() });
     match &page.next {
         Some(next) => meta["continue"] = next.as_str().into(),
         // Upstream's untyped lists always have the key.
-        None if kind.is_custom() && accepted.shape == Shape::Whole => meta["continue"] = "".into(),
+        None if view.kind.is_custom() && accepted.shape == Shape::Whole => meta["continue"] = "".into(),
         None => {}
     }
     if let Some(remaining) = page.remaining {
         meta["remainingItemCount"] = remaining.into();
     }
-    let view = View { kind, include, beta: accepted.beta, now };
-    match accepted.shape {
-        Shape::Whole => encoded(StatusCode::OK, list_bytes(page, kind, &meta), accepted),
-        Shape::Table => tree(StatusCode::OK, &view.table(&page.items, meta, true), accepted),
-        Shape::Metadata | Shape::MetadataList => {
-            let items: Vec<Tree> = page.items.iter().map(|object| view.metadata(object)).collect();
-            let version = view.api_version();
-            let list = json!({
-                "kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": meta, "items": items,
-            });
-            tree(StatusCode::OK, &list, accepted)
+    let bytes = match accepted.shape {
+        Shape::Whole => list_bytes(page, view.kind, &meta),
+        Shape::Table => line(&view.table(&page.items, &meta, true)),
+        Shape::Metadata | Shape::MetadataList => metadata_bytes(page, view, &meta),
+    };
+    encoded(StatusCode::OK, bytes, accepted)
+}
+
+fn metadata_bytes(page: &Page, view: &View<'_>, meta: &Tree) -> Bytes {
+    let mut out = BytesMut::new();
+    let version = view.api_version();
+    let head = format!(
+        "{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"{version}\",\"metadata\":{meta},\"items\":["
+    );
+    out.put_slice(head.as_bytes());
+    for (index, object) in page.items.iter().enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
         }
+        out.put_slice(&view.metadata(object));
     }
+    out.put_slice(b"]}\n");
+    out.freeze()
 }
 
 /// The stored bytes one after the other; items of a list do not repeat their kind.

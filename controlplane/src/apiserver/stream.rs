@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::body::{Body, stream};
+use super::made::Made;
 use super::media::{Accepted, Encoding, Shape};
 use super::table::{Include, View};
 use api::kinds::Kind;
@@ -28,6 +29,7 @@ pub(super) struct Form {
     pub(super) kind: Arc<Kind>,
     pub(super) accepted: Accepted,
     pub(super) include: Include,
+    pub(super) made: Arc<Made>,
     pub(super) clock: Clock,
     pub(super) started: bool,
 }
@@ -97,20 +99,32 @@ impl Form {
     }
 
     fn view(&self) -> View<'_> {
-        View { kind: &self.kind, include: self.include, beta: self.accepted.beta, now: self.clock.now() }
+        let (include, beta) = (self.include, self.accepted.beta);
+        View { made: &self.made, kind: &self.kind, include, beta, now: self.clock.now() }
     }
 
     fn line(&mut self, kind: &str, object: &Arc<Object>, out: &mut BytesMut) {
         match self.accepted.shape {
             Shape::Whole if self.accepted.encoding == Encoding::Json => put(kind, object.json(), out),
-            Shape::Whole => self.made(kind, &object.tree(), out),
-            Shape::Metadata | Shape::MetadataList => self.made(kind, &self.view().metadata(object), out),
+            Shape::Whole => match self.view().protobuf(object) {
+                Some(bytes) => out.put_slice(&api::codec::protobuf::event(kind, &bytes)),
+                None => put(kind, object.json(), out),
+            },
+            Shape::Metadata | Shape::MetadataList => self.json(kind, &self.view().metadata(object), out),
             Shape::Table => {
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
                 let first = !std::mem::replace(&mut self.started, true);
-                let table = self.view().table(std::slice::from_ref(object), meta, first);
-                self.made(kind, &table, out);
+                let table = self.view().table(std::slice::from_ref(object), &meta, first);
+                self.json(kind, &table, out);
             }
+        }
+    }
+
+    /// A document, as it is or as the client wants it encoded.
+    fn json(&self, kind: &str, json: &[u8], out: &mut BytesMut) {
+        match self.accepted.encoding {
+            Encoding::Protobuf => self.made(kind, &serde_json::from_slice(json).unwrap_or_default(), out),
+            Encoding::Json | Encoding::Yaml => put(kind, json, out),
         }
     }
 

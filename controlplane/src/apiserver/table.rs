@@ -1,4 +1,4 @@
-//! Tables: what `kubectl get` prints, one row for each object.
+//! Tables: what `kubectl get` prints, one row for each object, made once for all who ask.
 //!
 //! The columns are the kinds table's; the cells of the kinds that have some of their own are in the files below.
 
@@ -8,16 +8,20 @@ mod pod;
 mod rest;
 mod workload;
 
+use super::answer;
+use super::made::{Form, Made};
 use api::custom::columns::{self, Column};
 use api::kinds::{self, Kind};
 use api::object::edit;
 use api::time::{self, Timestamp};
 use api::{Object, Rejected, Tree};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// `includeObject`: what a row carries of its object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Include {
     None,
     Metadata,
@@ -40,9 +44,17 @@ impl Include {
     }
 }
 
+/// When a row is made, and from when on it would read differently.
+#[derive(Debug)]
+struct Now {
+    at: Timestamp,
+    changes: Cell<Timestamp>,
+}
+
 /// How one client is shown objects that it does not want whole.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct View<'a> {
+    pub(super) made: &'a Made,
     pub(super) kind: &'a Kind,
     pub(super) include: Include,
     /// As `meta.k8s.io/v1beta1`.
@@ -58,7 +70,7 @@ impl View<'_> {
     }
 
     /// A Table. Only the first one of a watch has columns.
-    pub(super) fn table(&self, objects: &[Arc<Object>], meta: Tree, with_columns: bool) -> Tree {
+    pub(super) fn table(&self, objects: &[Arc<Object>], meta: &Tree, with_columns: bool) -> Bytes {
         let columns = kinds::columns(self.kind.group(), &self.kind.kind);
         let definition = |column: &kinds::Column| {
             json!({
@@ -72,15 +84,35 @@ impl View<'_> {
             }
             None => columns.iter().map(definition).collect::<Vec<_>>(),
         });
-        let rows: Vec<Tree> = objects.iter().map(|object| self.row(columns, object.tree())).collect();
-        json!({
-            "kind": "Table", "apiVersion": self.api_version(), "metadata": meta, "columnDefinitions": definitions,
-            "rows": rows,
+        let mut out = BytesMut::new();
+        let (version, definitions) = (self.api_version(), json!(definitions));
+        let head = format!(
+            "{{\"kind\":\"Table\",\"apiVersion\":\"{version}\",\"metadata\":{meta},\"columnDefinitions\":{definitions},\
+             \"rows\":["
+        );
+        out.put_slice(head.as_bytes());
+        for (index, object) in objects.iter().enumerate() {
+            if index > 0 {
+                out.put_u8(b',');
+            }
+            out.put_slice(&self.row(columns, object));
+        }
+        out.put_slice(b"]}");
+        out.freeze()
+    }
+
+    /// One row, made once for as long as it reads the same.
+    fn row(&self, columns: &[kinds::Column], object: &Arc<Object>) -> Bytes {
+        let form = Form::Row { include: self.include, beta: self.beta };
+        self.made.get(object, self.kind, form, self.now, || {
+            let now = Now::new(self.now);
+            let row = self.row_of(columns, object.tree(), &now);
+            (Bytes::from(row.to_string()), now.changes.get())
         })
     }
 
-    fn row(&self, columns: &[kinds::Column], tree: Tree) -> Tree {
-        let mut row = json!({ "cells": cells(self.kind, columns, &tree, self.now) });
+    fn row_of(&self, columns: &[kinds::Column], tree: Tree, now: &Now) -> Tree {
+        let mut row = json!({ "cells": cells(self.kind, columns, &tree, now) });
         if self.kind.group().is_empty() && self.kind.kind == "Pod" {
             let conditions = pod::conditions(&tree);
             if !conditions.is_empty() {
@@ -97,9 +129,19 @@ impl View<'_> {
         row
     }
 
-    /// An object's `PartialObjectMetadata`.
-    pub(super) fn metadata(&self, object: &Object) -> Tree {
-        self.partial(object.tree())
+    /// An object's `PartialObjectMetadata`, made once.
+    pub(super) fn metadata(&self, object: &Arc<Object>) -> Bytes {
+        self.made.get(object, self.kind, Form::Metadata { beta: self.beta }, self.now, || {
+            (Bytes::from(self.partial(object.tree()).to_string()), Timestamp::MAX)
+        })
+    }
+
+    /// With its envelope, made once; `None` for what has no protobuf form.
+    pub(super) fn protobuf(&self, object: &Arc<Object>) -> Option<Bytes> {
+        let bytes = self.made.get(object, self.kind, Form::Protobuf, self.now, || {
+            (answer::protobuf(&object.tree()).unwrap_or_default().into(), Timestamp::MAX)
+        });
+        (!bytes.is_empty()).then_some(bytes)
     }
 
     fn partial(&self, mut tree: Tree) -> Tree {
@@ -108,9 +150,25 @@ impl View<'_> {
     }
 }
 
-fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: Timestamp) -> Vec<Tree> {
+// === impl Now ===
+
+impl Now {
+    fn new(at: Timestamp) -> Now {
+        Now { at, changes: Cell::new(Timestamp::MAX) }
+    }
+
+    /// `5m`.
+    fn age(&self, since: Timestamp) -> String {
+        self.changes.set(self.changes.get().min(time::age_changes(since, self.at)));
+        time::age(since, self.at)
+    }
+}
+
+fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: &Now) -> Vec<Tree> {
     if let Some(custom) = &kind.custom {
-        return std::iter::once(name(tree)).chain(custom.columns.iter().map(|column| column.cell(tree, now))).collect();
+        return std::iter::once(name(tree))
+            .chain(custom.columns.iter().map(|column| column.cell(tree, &|then| now.age(then))))
+            .collect();
     }
     let own = workload::cells(kind, tree, now)
         .or_else(|| core::cells(kind, tree, now))
@@ -123,14 +181,14 @@ fn name(tree: &Tree) -> Tree {
     edit::text(tree, &["metadata", "name"]).into()
 }
 
-fn age(tree: &Tree, now: Timestamp) -> Tree {
+fn age(tree: &Tree, now: &Now) -> Tree {
     since(tree, &["metadata", "creationTimestamp"], now).into()
 }
 
 /// `5m`, or `<unknown>` where there is no time.
-fn since(tree: &Tree, path: &[&str], now: Timestamp) -> String {
+fn since(tree: &Tree, path: &[&str], now: &Now) -> String {
     match time::parse(edit::text(tree, path)) {
-        Some(then) => time::age(then, now),
+        Some(then) => now.age(then),
         None => "<unknown>".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use super::decode::{self, Wanted};
 use super::media::{self, Accepted, Offer, Shape};
 use super::options::Listing;
 use super::request::{Info, Query};
-use super::table::Include;
+use super::table::{Include, View};
 use super::{Server, answer, node, options, stream};
 use crate::registry::{Attributes, Call, Deleted, Page, User, Written};
 use api::codec::{self, Strictness};
@@ -166,6 +166,7 @@ impl Server {
             kind: Arc::clone(&asked.kind),
             accepted: asked.accepted,
             include: asked.include()?,
+            made: Arc::clone(&self.made),
             clock: self.clock.clone(),
             started: false,
         };
@@ -273,6 +274,11 @@ impl Asked {
         }
     }
 
+    fn view<'a>(&'a self, server: &'a Server) -> Result<View<'a>, Rejected> {
+        let (include, now) = (self.include()?, server.clock.now());
+        Ok(View { made: &server.made, kind: &self.kind, include, beta: self.accepted.beta, now })
+    }
+
     fn show(&self, server: &Server, status: StatusCode, object: &Arc<api::Object>) -> Result<Response<Body>, Rejected> {
         if self.accepted.shape == Shape::MetadataList {
             let kind = edit::text(&object.tree(), &["kind"]).to_owned();
@@ -280,7 +286,7 @@ impl Asked {
             let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
             return Err(Rejected::new(Reason::NotAcceptable, format!("{why} ({what})")));
         }
-        Ok(answer::object(status, object, &self.kind, self.accepted, self.include()?, server.clock.now()))
+        Ok(answer::object(status, object, &self.view(server)?, self.accepted))
     }
 
     fn show_list(&self, server: &Server, page: &Page) -> Result<Response<Body>, Rejected> {
@@ -289,7 +295,7 @@ impl Asked {
             let why = format!("you requested PartialObjectMetadata, but the requested object is a list ({what})");
             return Err(Rejected::new(Reason::NotAcceptable, why));
         }
-        Ok(answer::list(page, &self.kind, self.accepted, self.include()?, server.clock.now()))
+        Ok(answer::list(page, &self.view(server)?, self.accepted))
     }
 
     /// What Go calls the value that upstream has of an object or a list.

@@ -1,12 +1,10 @@
 //! Which fields of which kinds a field selector may name, and what an object has there.
 //!
-//! The table is upstream's (1.36). Pods' node and phase are kept beside the object; all else is read from its bytes,
-//! since nobody watches by it.
+//! The table is upstream's (1.36). Pods' node and phase are kept beside the object; all else is read from its bytes.
 
 use super::shelf::Stored;
 use api::custom::json_path::Path;
 use api::kinds::Kind;
-use api::object::edit;
 use api::{Rejected, Tree};
 use std::borrow::Cow;
 
@@ -50,6 +48,21 @@ const NEW_EVENTS: &[Row] = &[
     ("reportingController", &["reportingComponent"], ""),
     ("type", &["type"], ""),
 ];
+
+/// Where an object has what a field selector names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Name,
+    Namespace,
+    /// Of a pod.
+    Node,
+    /// Of a pod.
+    Phase,
+    /// In the stored tree, and what an absent value counts as.
+    Path(&'static [&'static str], &'static str),
+    Custom(Path),
+    Nowhere,
+}
 
 /// The kind's labels beside name and namespace. `None` for a kind that upstream gives no rules of its own.
 fn rows(kind: &Kind) -> Option<&'static [Row]> {
@@ -130,25 +143,59 @@ pub(super) fn current<'a>(kind: &Kind, label: &'a str) -> &'a str {
 
 /// What the object has at a label that passed `check`.
 pub(super) fn value<'a>(kind: &Kind, label: &str, stored: &'a Stored) -> Cow<'a, str> {
-    let is_pod = kind.group().is_empty() && kind.kind == "Pod";
-    match label {
-        "metadata.name" => return Cow::Borrowed(stored.object.name()),
-        "metadata.namespace" => return Cow::Borrowed(stored.object.namespace()),
-        "spec.nodeName" if is_pod => return Cow::Borrowed(&stored.node),
-        "status.phase" if is_pod => return Cow::Borrowed(&stored.phase),
-        _ => {}
+    Place::of(kind, label).value(stored)
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Of a label that passed `check`.
+    pub(super) fn of(kind: &Kind, label: &str) -> Place {
+        let is_pod = kind.group().is_empty() && kind.kind == "Pod";
+        match label {
+            "metadata.name" => return Place::Name,
+            "metadata.namespace" => return Place::Namespace,
+            "spec.nodeName" if is_pod => return Place::Node,
+            "status.phase" if is_pod => return Place::Phase,
+            _ => {}
+        }
+        if let Some(path) = selectable(kind, label) {
+            return Place::Custom(path.clone());
+        }
+        let row = rows(kind).unwrap_or_default().iter().find(|(known, ..)| *known == label);
+        row.map_or(Place::Nowhere, |(_, path, absent)| Place::Path(path, absent))
     }
-    if let Some(path) = selectable(kind, label) {
-        return Cow::Owned(custom(path, stored));
+
+    pub(super) fn value<'a>(&self, stored: &'a Stored) -> Cow<'a, str> {
+        let (path, absent) = match self {
+            Place::Name => return Cow::Borrowed(stored.object.name()),
+            Place::Namespace => return Cow::Borrowed(stored.object.namespace()),
+            Place::Node => return Cow::Borrowed(&stored.node),
+            Place::Phase => return Cow::Borrowed(&stored.phase),
+            Place::Custom(path) => return Cow::Owned(custom(path, stored)),
+            Place::Nowhere => return Cow::Borrowed(""),
+            Place::Path(path, absent) => (path, absent),
+        };
+        match stored.object.at(path) {
+            None | Some(Tree::Null) => Cow::Borrowed(absent),
+            Some(Tree::String(text)) => Cow::Owned(text),
+            Some(other) => Cow::Owned(other.to_string()),
+        }
     }
-    let Some((_, path, absent)) = rows(kind).unwrap_or_default().iter().find(|(known, ..)| *known == label) else {
-        return Cow::Borrowed("");
-    };
-    let tree = stored.object.tree();
-    match edit::at(&tree, path) {
-        None | Some(Tree::Null) => Cow::Borrowed(*absent),
-        Some(Tree::String(text)) => Cow::Owned(text.clone()),
-        Some(other) => Cow::Owned(other.to_string()),
+
+    /// Tells few objects of many: of several, a list is looked up by the first of the highest.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Place::Path(path, _) => match path.last() {
+                Some(&"uid") => 3,
+                Some(&"name") => 2,
+                Some(&("kind" | "namespace" | "apiVersion" | "type")) => 0,
+                _ => 1,
+            },
+            Place::Custom(_) => 1,
+            // Name and namespace are the order of the shelf, and nodes have an index that is always there.
+            Place::Name | Place::Namespace | Place::Node | Place::Phase | Place::Nowhere => 0,
+        }
     }
 }
 

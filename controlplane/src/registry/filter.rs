@@ -1,5 +1,7 @@
 //! What a list or a watch selects.
 
+use super::fields::Place;
+use super::index::{By, Exact};
 use super::shelf::Stored;
 use super::{Call, fields, keys};
 use api::kinds::Kind;
@@ -16,8 +18,24 @@ pub(super) struct Filter {
     pub(super) prefix: String,
     /// Set where the selector names one node's pods: an index answers that.
     pub(super) node: Option<String>,
+    /// One value of all that it selects, that tells few from many: an index of it may answer.
+    pub(super) exact: Option<Exact>,
     labels: Labels,
     fields: Fields,
+}
+
+/// The field or label that tells the most.
+fn exact(kind: &Kind, labels: &Labels, fields: &Fields) -> Option<Exact> {
+    let fields = fields.requirements().iter().filter(|one| one.equal);
+    let fields = fields.map(|one| (Place::of(kind, &one.path), &one.value));
+    let best = fields
+        .filter(|(place, _)| place.rank() > 0)
+        .reduce(|best, other| if other.0.rank() > best.0.rank() { other } else { best });
+    if let Some((place, value)) = best {
+        return Some(Exact { by: By::Field(place), value: value.as_str().into() });
+    }
+    let (key, value) = labels.exact()?;
+    Some(Exact { by: By::Label(key.into()), value: value.into() })
 }
 
 impl Filter {
@@ -36,7 +54,8 @@ impl Filter {
         let node = node.filter(|node| !node.is_empty()).map(str::to_owned);
         let prefix = call.namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
         let kind = Arc::clone(call.kind);
-        let filter = Filter { kind, collection, prefix, node, labels, fields: parsed };
+        let exact = exact(&kind, &labels, &parsed);
+        let filter = Filter { kind, collection, prefix, node, exact, labels, fields: parsed };
         filter.check_node(call)?;
         Ok(filter)
     }

@@ -80,9 +80,11 @@ impl Registry {
         let memory = &self.0.memory;
         let shelf = memory.shelf(&filter.collection);
         let applied = || memory.applied();
-        let (mut found, revision) = match &filter.node {
-            Some(node) => shelf.on_node(node, applied),
-            None => shelf.range(&filter.prefix, applied),
+        let having = |exact| shelf.having(exact, self.clock().now(), applied);
+        let (mut found, revision) = match (&filter.node, &filter.exact) {
+            (Some(node), _) => shelf.on_node(node, applied),
+            (None, Some(exact)) => having(exact).unwrap_or_else(|| shelf.range(&filter.prefix, applied)),
+            (None, None) => shelf.range(&filter.prefix, applied),
         };
         found.retain(|stored| filter.selects(stored) && (start.is_empty() || *place_of(&stored.object) >= *start));
         (found, revision)

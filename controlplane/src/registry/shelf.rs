@@ -5,6 +5,7 @@
 //! `Expired` once the history has passed it by. Written by the memory's one task alone.
 
 use super::encoded;
+use super::index::{Exact, Index, Indexes, OBJECTS_MIN};
 use super::node_authorizer::References;
 use api::Object;
 use api::time::{SignedDuration, Timestamp};
@@ -35,6 +36,7 @@ pub(super) struct Shelf {
 struct State {
     entries: BTreeMap<Arc<str>, Arc<Stored>>,
     by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
+    indexes: Indexes,
     history: VecDeque<Arc<Logged>>,
     /// The number of the oldest event in `history`.
     first: u64,
@@ -60,6 +62,7 @@ pub(super) struct Stored {
 #[derive(Debug)]
 pub(super) struct Logged {
     pub(super) revision: u64,
+    place: Arc<str>,
     at: Timestamp,
     pub(super) old: Option<Arc<Stored>>,
     pub(super) new: Option<Arc<Stored>>,
@@ -192,6 +195,43 @@ impl Shelf {
         (found, state.revision.max(applied()))
     }
 
+    /// The objects with one value, of all namespaces, if that is worth an index; the index is made if there is none.
+    pub(super) fn having(
+        &self,
+        exact: &Exact,
+        now: Timestamp,
+        applied: impl Fn() -> u64,
+    ) -> Option<(Vec<Arc<Stored>>, u64)> {
+        if self.state.read().entries.len() < OBJECTS_MIN {
+            return None;
+        }
+        if !self.state.read().indexes.has(exact) {
+            self.make_index(exact, now);
+        }
+        let state = self.state.read();
+        let places = state.indexes.find(exact, now)?;
+        let found = places.filter_map(|place| state.entries.get(place)).cloned().collect();
+        Some((found, state.revision.max(applied())))
+    }
+
+    /// Makes an index beside the changes that go on, and then takes those in.
+    fn make_index(&self, exact: &Exact, now: Timestamp) {
+        let (objects, cursor) = {
+            let state = self.state.read();
+            let objects: Vec<_> = state.entries.iter().map(|(place, at)| (Arc::clone(place), Arc::clone(at))).collect();
+            (objects, state.end())
+        };
+        let mut index = Index::of(&exact.by, &objects);
+        drop(objects);
+        let mut state = self.state.write();
+        // So many changes meanwhile that they are forgotten: this list looks through all, the next one tries again.
+        let Some(skip) = cursor.0.checked_sub(state.first) else { return };
+        for change in state.history.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+            index.change(&exact.by, &change.place, change.old.as_deref(), change.new.as_deref());
+        }
+        state.indexes.put(exact.by.clone(), index, now);
+    }
+
     /// Where every place of the shelf is, for comparing it with the store.
     pub(super) fn places(&self) -> Vec<(Arc<str>, u64)> {
         let state = self.state.read();
@@ -247,6 +287,7 @@ impl Shelf {
 
 impl State {
     fn apply(&mut self, change: Incoming, is_hot: bool, now: Timestamp) -> Option<Arc<Logged>> {
+        let place = Arc::clone(&change.place);
         let (old, new) = match change.object {
             Some(object) => {
                 let have = self.entries.get(&change.place).map(|stored| stored.object.revision());
@@ -262,7 +303,8 @@ impl State {
             }
             None => (Some(self.take(&change.place)?), None),
         };
-        let logged = Logged { revision: change.revision, at: now, old, new, gone: OnceLock::new() };
+        self.indexes.change(&place, old.as_deref(), new.as_deref());
+        let logged = Logged { revision: change.revision, place, at: now, old, new, gone: OnceLock::new() };
         let logged = Arc::new(logged);
         self.history.push_back(Arc::clone(&logged));
         Some(logged)
@@ -294,7 +336,13 @@ impl State {
         }
     }
 
+    /// Behind the newest event.
+    fn end(&self) -> Cursor {
+        Cursor(self.first + self.history.len() as u64)
+    }
+
     fn forget(&mut self, now: Timestamp) {
+        self.indexes.forget(now);
         while let Some(oldest) = self.history.front() {
             if self.history.len() <= HISTORY_MAX && now.duration_since(oldest.at) <= HISTORY {
                 return;

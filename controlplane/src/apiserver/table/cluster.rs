@@ -1,16 +1,16 @@
 //! Cells of nodes, namespaces, permissions and certificates.
 
-use super::{age, name, or_none};
+use super::{Now, age, name, or_none};
 use api::Tree;
 use api::kinds::Kind;
 use api::object::edit;
-use api::time::{self, SignedDuration, Timestamp};
+use api::time::{self, SignedDuration};
 use std::collections::BTreeSet;
 
 const ROLE_LABEL: &str = "node-role.kubernetes.io/";
 const OLD_ROLE_LABEL: &str = "kubernetes.io/role";
 
-pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree>> {
+pub(super) fn cells(kind: &Kind, tree: &Tree, now: &Now) -> Option<Vec<Tree>> {
     Some(match (kind.group(), kind.kind.as_str()) {
         ("", "Node") => node(tree, now),
         ("", "Namespace") => vec![name(tree), edit::text(tree, &["status", "phase"]).into(), age(tree, now)],
@@ -29,7 +29,7 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
     })
 }
 
-fn node(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn node(tree: &Tree, now: &Now) -> Vec<Tree> {
     let conditions = edit::list(tree, &["status", "conditions"]);
     let ready = conditions.iter().find(|one| edit::text(one, &["type"]) == "Ready");
     let mut status = match ready.map(|one| edit::text(one, &["status"])) {
@@ -73,7 +73,7 @@ fn node(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     ]
 }
 
-fn binding(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn binding(tree: &Tree, now: &Now) -> Vec<Tree> {
     let role = format!("{}/{}", edit::text(tree, &["roleRef", "kind"]), edit::text(tree, &["roleRef", "name"]));
     let of = |kind: &str| {
         let subjects = edit::list(tree, &["subjects"]).iter().filter(|one| edit::text(one, &["kind"]) == kind);
@@ -86,7 +86,7 @@ fn binding(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     vec![name(tree), role.into(), age(tree, now), of("User"), of("Group"), of("ServiceAccount")]
 }
 
-fn request(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn request(tree: &Tree, now: &Now) -> Vec<Tree> {
     let has =
         |kind: &str| edit::list(tree, &["status", "conditions"]).iter().any(|one| edit::text(one, &["type"]) == kind);
     let mut status = match (has("Denied"), has("Approved")) {
@@ -102,7 +102,7 @@ fn request(tree: &Tree, now: Timestamp) -> Vec<Tree> {
         status.push_str(",Issued");
     }
     let duration = match edit::integer(tree, &["spec", "expirationSeconds"]) {
-        Some(seconds) => time::age(now - SignedDuration::from_secs(seconds), now).into(),
+        Some(seconds) => time::age(now.at - SignedDuration::from_secs(seconds), now.at).into(),
         None => Tree::from("<none>"),
     };
     vec![

@@ -1,16 +1,15 @@
 //! Cells of Services, their endpoints, configuration and events.
 
-use super::{age, count, labels, name, number, or_none, since};
+use super::{Now, age, count, labels, name, number, or_none, since};
 use api::Tree;
 use api::kinds::Kind;
 use api::object::edit;
-use api::time::Timestamp;
 use std::collections::BTreeSet;
 
 /// Endpoints that a row names before it says how many more there are.
 const SHOWN_MAX: usize = 3;
 
-pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree>> {
+pub(super) fn cells(kind: &Kind, tree: &Tree, now: &Now) -> Option<Vec<Tree>> {
     Some(match (kind.group(), kind.kind.as_str()) {
         ("", "Service") => service(tree, now),
         ("", "Endpoints") => vec![name(tree), endpoints(tree).into(), age(tree, now)],
@@ -33,7 +32,7 @@ pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree
     })
 }
 
-fn service(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn service(tree: &Tree, now: &Now) -> Vec<Tree> {
     let kind = edit::text(tree, &["spec", "type"]);
     let mut external = balanced(tree);
     external.extend(edit::list(tree, &["spec", "externalIPs"]).iter().filter_map(|ip| ip.as_str().map(str::to_owned)));
@@ -102,7 +101,7 @@ fn shortened(all: &[String]) -> String {
     }
 }
 
-fn slice(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn slice(tree: &Tree, now: &Now) -> Vec<Tree> {
     // A port without a number stands for all of them.
     let told = |port: &Tree| edit::integer(port, &["port"]).map_or_else(|| "*".to_owned(), |port| port.to_string());
     let ports = edit::list(tree, &["ports"]);
@@ -116,7 +115,7 @@ fn slice(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     vec![name(tree), edit::text(tree, &["addressType"]).into(), ports.into(), all.into(), age(tree, now)]
 }
 
-fn event(tree: &Tree, now: Timestamp, about: &str, message: &str) -> Vec<Tree> {
+fn event(tree: &Tree, now: &Now, about: &str, message: &str) -> Vec<Tree> {
     let when = |keys: &[&[&str]]| {
         let key = keys.iter().find(|key| !edit::text(tree, key).is_empty());
         key.map_or_else(|| "<unknown>".to_owned(), |key| since(tree, key, now))
@@ -156,7 +155,7 @@ fn event(tree: &Tree, now: Timestamp, about: &str, message: &str) -> Vec<Tree> {
     ]
 }
 
-fn ingress(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn ingress(tree: &Tree, now: &Now) -> Vec<Tree> {
     let hosts = edit::list(tree, &["spec", "rules"]).iter().map(|rule| edit::text(rule, &["host"]));
     let hosts: Vec<String> = hosts.filter(|host| !host.is_empty()).map(str::to_owned).collect();
     let hosts = if hosts.is_empty() { "*".to_owned() } else { shortened(&hosts) };

@@ -1,7 +1,7 @@
 //! The row of a pod: the word for its state, and how often it was restarted, as kubectl's users know them (upstream's
 //! `printPod`, 1.36).
 
-use super::{age, name, or_none};
+use super::{Now, age, name, or_none};
 use api::Tree;
 use api::object::edit;
 use api::time::{self, Timestamp};
@@ -21,12 +21,12 @@ struct State {
     restarts: Restarts,
 }
 
-pub(super) fn cells(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+pub(super) fn cells(tree: &Tree, now: &Now) -> Vec<Tree> {
     let sidecars = edit::list(tree, &["spec", "initContainers"]).iter().filter(|one| is_sidecar(one)).count();
     let total = edit::list(tree, &["spec", "containers"]).len() + sidecars;
     let State { reason, ready, restarts } = state(tree);
     let restarts = match restarts.last.filter(|_| restarts.count > 0) {
-        Some(last) => format!("{} ({} ago)", restarts.count, time::age(last, now)),
+        Some(last) => format!("{} ({} ago)", restarts.count, now.age(last)),
         None => restarts.count.to_string(),
     };
     let gates = edit::list(tree, &["spec", "readinessGates"]);

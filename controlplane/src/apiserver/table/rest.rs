@@ -1,15 +1,14 @@
 //! Cells of policy, storage, autoscaling, admission and network kinds, and the rule for kinds that nobody knows.
 
-use super::{age, containers, count, labels, name, number, or_none};
+use super::{Now, age, containers, count, labels, name, number, or_none};
 use api::Tree;
 use api::kinds::{Column, Kind};
 use api::object::edit;
 use api::resource::CUSTOM_RESOURCE_DEFINITIONS;
-use api::time::Timestamp;
 
 const UNSET: &str = "<unset>";
 
-pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree>> {
+pub(super) fn cells(kind: &Kind, tree: &Tree, now: &Now) -> Option<Vec<Tree>> {
     if kind.resource == CUSTOM_RESOURCE_DEFINITIONS {
         return Some(definition(tree));
     }
@@ -70,7 +69,7 @@ fn definition(tree: &Tree) -> Vec<Tree> {
 }
 
 /// What can be said by a column's name alone.
-pub(super) fn by_name(columns: &[Column], tree: &Tree, now: Timestamp) -> Vec<Tree> {
+pub(super) fn by_name(columns: &[Column], tree: &Tree, now: &Now) -> Vec<Tree> {
     let cell = |column: &Column| match column.name {
         "Name" => name(tree),
         "Age" => age(tree, now),

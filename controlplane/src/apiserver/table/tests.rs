@@ -6,8 +6,8 @@ fn row(resource: &api::Resource, tree: Tree) -> Vec<Tree> {
     let kind = kinds::find(resource).expect("built in");
     let object = Arc::new(Object::from_json(Bytes::from(tree.to_string())).expect("an object"));
     let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
-    let view = View { kind, include: Include::Metadata, beta: false, now };
-    let table = view.table(&[object], json!({}), true);
+    let view = View { made: &Made::default(), kind, include: Include::Metadata, beta: false, now };
+    let table: Tree = serde_json::from_slice(&view.table(&[object], &json!({}), true)).expect("JSON");
     let columns = table["columnDefinitions"].as_array().map(Vec::len);
     let cells = table["rows"][0]["cells"].as_array().cloned().unwrap_or_default();
     assert_eq!(columns, Some(cells.len()));
@@ -62,8 +62,11 @@ fn rows_carry_what_was_asked_for() {
     let tree = json!({"metadata": {"name": "a"}, "status": {"phase": "Succeeded"}});
     let object = Arc::new(Object::from_tree(&tree).expect("an object"));
     let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
+    let made = Made::default();
     let shown = |include: Include, beta: bool| {
-        View { kind, include, beta, now }.table(std::slice::from_ref(&object), json!({}), false)
+        let view = View { made: &made, kind, include, beta, now };
+        let table = view.table(std::slice::from_ref(&object), &json!({}), false);
+        serde_json::from_slice::<Tree>(&table).expect("JSON")
     };
     let bare = shown(Include::None, true);
     assert_eq!((&bare["apiVersion"], &bare["columnDefinitions"]), (&json!("meta.k8s.io/v1beta1"), &Tree::Null));

@@ -1,14 +1,14 @@
 //! Cells of what makes pods.
 
-use super::{age, containers, labels, name, number, or_none, pod, since};
+use super::{Now, age, containers, labels, name, number, or_none, pod, since};
 use api::Tree;
 use api::kinds::Kind;
 use api::object::{edit, read_tree};
 use api::selector::Labels;
-use api::time::{self, Timestamp};
+use api::time;
 use serde_json::json;
 
-pub(super) fn cells(kind: &Kind, tree: &Tree, now: Timestamp) -> Option<Vec<Tree>> {
+pub(super) fn cells(kind: &Kind, tree: &Tree, now: &Now) -> Option<Vec<Tree>> {
     Some(match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => pod::cells(tree, now),
         ("apps", "Deployment") => deployment(tree, now),
@@ -33,7 +33,7 @@ fn condition<'a>(tree: &'a Tree, kind: &str) -> &'a str {
     all.iter().find(|one| edit::text(one, &["type"]) == kind).map_or("", |one| edit::text(one, &["status"]))
 }
 
-fn deployment(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn deployment(tree: &Tree, now: &Now) -> Vec<Tree> {
     let (names, images) = containers(tree, TEMPLATE);
     let ready = format!("{}/{}", number(tree, &["status", "readyReplicas"]), number(tree, &["spec", "replicas"]));
     vec![
@@ -55,7 +55,7 @@ fn selector(tree: &Tree) -> String {
     if text.is_empty() { "<none>".to_owned() } else { text }
 }
 
-fn replica_set(kind: &Kind, tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn replica_set(kind: &Kind, tree: &Tree, now: &Now) -> Vec<Tree> {
     let (names, images) = containers(tree, TEMPLATE);
     let selector = if kind.kind == "ReplicaSet" { selector(tree) } else { labels(tree, &["spec", "selector"]) };
     vec![
@@ -70,7 +70,7 @@ fn replica_set(kind: &Kind, tree: &Tree, now: Timestamp) -> Vec<Tree> {
     ]
 }
 
-fn daemon_set(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn daemon_set(tree: &Tree, now: &Now) -> Vec<Tree> {
     let (names, images) = containers(tree, TEMPLATE);
     let of = |key: &str| Tree::from(number(tree, &["status", key]));
     vec![
@@ -88,7 +88,7 @@ fn daemon_set(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     ]
 }
 
-fn job(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn job(tree: &Tree, now: &Now) -> Vec<Tree> {
     let done = number(tree, &["status", "succeeded"]);
     let completions = match edit::integer(tree, &["spec", "completions"]) {
         Some(wanted) => format!("{done}/{wanted}"),
@@ -108,8 +108,9 @@ fn job(tree: &Tree, now: Timestamp) -> Vec<Tree> {
         }
     };
     let start = time::parse(edit::text(tree, &["status", "startTime"]));
-    let end = time::parse(edit::text(tree, &["status", "completionTime"])).unwrap_or(now);
-    let duration = start.map(|start| time::age(start, end)).unwrap_or_default();
+    let end = time::parse(edit::text(tree, &["status", "completionTime"]));
+    let lasted = |start| end.map_or_else(|| now.age(start), |end| time::age(start, end));
+    let duration = start.map(lasted).unwrap_or_default();
     let (names, images) = containers(tree, TEMPLATE);
     vec![
         name(tree),
@@ -123,7 +124,7 @@ fn job(tree: &Tree, now: Timestamp) -> Vec<Tree> {
     ]
 }
 
-fn cron_job(tree: &Tree, now: Timestamp) -> Vec<Tree> {
+fn cron_job(tree: &Tree, now: &Now) -> Vec<Tree> {
     let last = match edit::at(tree, &["status", "lastScheduleTime"]) {
         Some(_) => since(tree, &["status", "lastScheduleTime"], now),
         None => "<none>".to_owned(),
