@@ -177,7 +177,8 @@ mod tests {
         fn an_index_finds_what_looking_through_all_finds(changes in prop::collection::vec(change(), 1..60)) {
             let now = api::time::parse("2026-01-01T00:00:00Z").expect("a time");
             let shelf = Shelf::new(PODS, 0, 0);
-            shelf.fill((0..MANY).map(|number| (place(number), pod(number, 1, Some((number % 5) as u8), 0))).collect());
+            let tier = |number: usize| Some(if number.is_multiple_of(2) { 1 } else { 2 });
+            shelf.fill((0..MANY).map(|number| (place(number), pod(number, 1, tier(number), 0))).collect());
             let label = |value: &str| Exact { by: By::Label("tier".into()), value: value.into() };
             let kind = api::kinds::find(&api::resource::PODS).expect("built in");
             let account = Place::of(kind, "spec.serviceAccountName");
