@@ -49,6 +49,11 @@ impl Drop for Held {
     }
 }
 
+/// The etcdctl under test: `CORACLE_ETCDCTL`, or the one on PATH.
+pub(crate) fn program() -> String {
+    std::env::var("CORACLE_ETCDCTL").unwrap_or_else(|_| "etcdctl".to_owned())
+}
+
 // === impl Etcd ===
 
 impl Etcd {
@@ -96,7 +101,7 @@ impl Etcd {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("etcdctl");
+        let mut command = Command::new(program());
         command.env("ETCDCTL_API", "3").args(&self.access);
         // `+2` is the second revision of the test, `LEASE` the lease that was granted as such.
         command.args(arguments.iter().map(|argument| {
@@ -446,7 +451,7 @@ fn only_an_administrator_gets_in() {
     let folder = server.process.folder.clone();
     let file = |name: &str| folder.join(name).to_str().expect("utf-8").to_owned();
     let run = |access: &[String], arguments: &[&str]| {
-        let mut command = Command::new("etcdctl");
+        let mut command = Command::new(program());
         command.env("ETCDCTL_API", "3").args(access).args(arguments).arg("--command-timeout=5s");
         let output = command.output().expect("etcdctl starts");
         (output.status.success(), text(&output.stderr))

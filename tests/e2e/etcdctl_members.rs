@@ -141,7 +141,7 @@ fn what_the_leader_alone_can_say_is_asked_at_any_member() {
     three.group.kill(leader);
     three.group.kill(one);
     // etcdctl tries again for long, and tells of each attempt.
-    let mut command = Command::new("etcdctl");
+    let mut command = Command::new(crate::etcdctl::program());
     command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", three.urls[other]));
     let mut child = command.args(["lease", "timetolive", &lease]).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);

@@ -1,6 +1,6 @@
 //! Measurements of the release binary, beside its peers where they are installed.
 
-use crate::{guests, setup, shell};
+use crate::{guests, kube_apiserver, setup, shell};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -80,5 +80,5 @@ fn install() -> Result<()> {
         cargo.args(["--version", peer.version, peer.krate, "--root"]);
         shell::run(cargo.arg(folder()))?;
     }
-    Ok(())
+    kube_apiserver::install(&folder().join("build"), &folder().join("bin"))
 }

@@ -1,9 +1,13 @@
-//! The project's own chores: `cargo xtask setup|demo|test|guests|bench|facts`.
+//! The project's own chores: `cargo xtask setup|demo|test|fuzz|guests|bench|facts`.
 
 mod bench;
+mod clients;
+mod debian;
 mod demo;
 mod facts;
+mod fuzz;
 mod guests;
+mod kube_apiserver;
 mod python;
 mod setup;
 mod shell;
@@ -27,6 +31,8 @@ enum Chore {
     Demo(demo::Args),
     /// Run all checks and tests, as CI does
     Test(test::Args),
+    /// Run every decoder under a fuzzer
+    Fuzz(fuzz::Args),
     /// Build the example guests into $CARGO_TARGET_DIR/guests
     Guests,
     /// Measure the release binary, beside its peers where they are installed
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Guests => guests::build().map(|_| ()),
         Chore::Bench(args) => bench::run(&args),
         Chore::Facts { folder } => facts::run(&folder.into_iter().collect::<Vec<_>>()),

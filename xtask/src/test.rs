@@ -1,6 +1,6 @@
 //! Everything that must hold before a change lands; CI runs exactly this.
 
-use crate::{guests, python, setup, shell};
+use crate::{clients, guests, python, setup, shell};
 use anyhow::Result;
 
 #[derive(clap::Args)]
@@ -27,7 +27,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     licences()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     shell::run(shell::cargo().args(lints))?;
-    tests(None)
+    tests(None)?;
+    // The tests' own names for what runs with which program.
+    for another in clients::prepare() {
+        let (program, variable) = (another.program, format!("CORACLE_{}", another.program.to_uppercase()));
+        eprintln!("the same with {program} {}", another.version);
+        let mut cargo = shell::cargo();
+        cargo.env("CORACLE_GUESTS", &guests).env(variable, &another.path);
+        cargo.args(["test", "--locked", "--package", "coracle", "--test", "e2e", "--", "--test-threads", "4"]);
+        shell::run(cargo.arg(format!("{program}::")))?;
+    }
+    Ok(())
 }
 
 /// Licences, sources and bans of the dependencies, where cargo-deny is installed.

@@ -188,6 +188,29 @@ async fn a_bound_pod_waits_for_its_node_and_finalizers_hold() {
 }
 
 #[tokio::test]
+async fn a_pod_that_its_node_ends_first_is_deleted_all_the_same() {
+    let local = local().await;
+    create(&local, &PODS, pod("a")).await;
+    let target = at(&PODS, "a");
+    let mut events = local.watch(&PODS, None, WatchOptions::default()).await.expect("a watch");
+    let now = || DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    let node = async {
+        loop {
+            let Some(Ok(event)) = events.next().await else { panic!("the watch has ended") };
+            if matches!(event, Event::Modified(pod) if pod.head().is_deleting) {
+                return local.delete(target, now()).await;
+            }
+        }
+    };
+    // In this order whenever both can go on.
+    let (first, second) = futures::join!(node, local.delete(target, now()));
+    assert!(first.expect("it was there").is_none());
+    assert!(second.expect("deleted").is_none());
+    let again = local.delete(target, now()).await;
+    assert!(again.expect_err("gone").is_not_found());
+}
+
+#[tokio::test]
 async fn services_get_addresses_that_nobody_else_has() {
     let local = local().await;
     let service = |name: &str, port: Option<u16>| {

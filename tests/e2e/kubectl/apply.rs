@@ -1,6 +1,6 @@
 //! Files in all their forms: apply, create, replace, diff, delete.
 
-use super::{Kubectl, words};
+use super::{Kubectl, deleted, words};
 use std::fs;
 
 const TWO: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: b}\n---\n# nothing here\n---\n\
@@ -21,7 +21,8 @@ fn files_folders_lists_and_standard_input_are_applied() {
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "three"}, "stringData": {"x": "y"}}]}"#;
     assert_eq!(kubectl.fed("apply -f -", list), "configmap/one configured\nsecret/three created\n");
     assert_eq!(kubectl.ok("get secret three -o jsonpath={.data.x}"), "eQ==");
-    assert_eq!(kubectl.fed("delete -f -", list), "configmap \"one\" deleted\nsecret \"three\" deleted\n");
+    let both = deleted(&kubectl, "configmap", "one") + &deleted(&kubectl, "secret", "three");
+    assert_eq!(kubectl.fed("delete -f -", list), both);
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn a_kustomization_is_built_and_applied() {
     let folder = folder.display();
     assert!(kubectl.ok(&format!("kustomize {folder}")).contains("name: my-one"));
     assert_eq!(kubectl.ok(&format!("apply -k {folder}")), "configmap/my-one created\n");
-    assert_eq!(kubectl.ok(&format!("delete -k {folder}")), "configmap \"my-one\" deleted\n");
+    assert_eq!(kubectl.ok(&format!("delete -k {folder}")), deleted(&kubectl, "configmap", "my-one"));
 }
 
 #[test]

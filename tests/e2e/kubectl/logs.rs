@@ -1,6 +1,6 @@
 //! `logs` in its forms.
 
-use super::Kubectl;
+use super::{Kubectl, program};
 use crate::process::{eventually, get};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,14 +33,13 @@ fn logs_are_selected_counted_stamped_and_followed() {
     assert!(named.starts_with(&format!("[{pod}/hello] ")), "{named}");
     assert!(kubectl.ok("logs deployment/hello").ends_with(LINE));
     let name = pod.trim_start_matches("pod/");
-    assert_eq!(
-        kubectl.fails(&format!("logs {pod} -c other")),
-        format!("error: container other is not valid for pod {name}")
-    );
+    // Newer ones go on: "out of: hello".
+    let refused = kubectl.fails(&format!("logs {pod} -c other"));
+    assert!(refused.starts_with(&format!("error: container other is not valid for pod {name}")), "{refused}");
     let previous = kubectl.fails(&format!("logs {pod} --previous"));
     let gone = format!("previous terminated container \"hello\" in pod \"{name}\" not found");
     assert_eq!(previous, format!("Error from server (BadRequest): {gone}"));
-    let mut command = Command::new("kubectl");
+    let mut command = Command::new(program());
     command.args(["logs", "-f", pod, "--tail=0"]).env("KUBECONFIG", kubectl.server.kubeconfig());
     let mut follower = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(follower.stdout.take().expect("it has an output")).lines();

@@ -1,0 +1,17 @@
+//! Bodies in protobuf, of every kind; what is written is read back.
+#![no_main]
+
+use api::codec::protobuf;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, body)) = fuzz::kind(bytes) else { return };
+    let mut enveloped = protobuf::MAGIC.to_vec();
+    enveloped.extend_from_slice(body);
+    let _ = protobuf::open(&enveloped);
+    let Ok(tree) = protobuf::decode(&enveloped, kind) else { return };
+    if let Ok(written) = protobuf::encode(&tree, kind) {
+        let again = protobuf::decode(&written, kind).expect("it was written here");
+        assert_eq!(protobuf::encode(&again, kind).expect("as before"), written);
+    }
+    fuzz::store(kind, tree);
+});
