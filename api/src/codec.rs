@@ -5,6 +5,7 @@
 
 pub mod json;
 pub mod yaml;
+mod print;
 pub mod protobuf;
 pub mod named;
 mod shape;
@@ -88,6 +89,12 @@ pub fn conform_as(
 #[must_use]
 pub fn canonical(tree: Tree, kind: &Kind) -> Tree {
     canonical_as(tree, kind.schema())
+}
+
+/// The bytes of `canonical`.
+#[must_use]
+pub fn print(tree: &Tree, kind: &Kind) -> Vec<u8> {
+    print::print(tree, kind.schema())
 }
 
 /// `canonical` for a type that is no served kind.

@@ -138,7 +138,7 @@ fn merge(
 
     let mut all = set.clone();
     for entry in &entries {
-        all.join(&entry.set);
+        all.join(entry.set.clone());
     }
     let before = last.as_ref().map(|entry| entry.set.clone()).unwrap_or_default();
     let mut new = walk::prune(shape, &merged, &before, &all).unwrap_or_else(|| json!({}));
@@ -156,7 +156,7 @@ fn merge(
 /// Takes the changed fields from their other owners, or refuses.
 fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -> Result<(), Vec<Clash>> {
     let mut touched = changed.modified.clone();
-    touched.join(&changed.added);
+    touched.join(changed.added.clone());
     let clashes: Vec<Clash> = entries
         .iter()
         .map(|entry| (entry, entry.set.common(&touched).paths()))
@@ -167,7 +167,7 @@ fn yield_to(entries: &mut Vec<Entry>, changed: &walk::Difference, force: bool) -
         return Err(clashes);
     }
     for entry in entries.iter_mut() {
-        entry.set = entry.set.minus(&touched).minus(&changed.removed);
+        entry.lose(&touched, &changed.removed);
     }
     entries.retain(|entry| !entry.set.is_empty());
     Ok(())
@@ -203,7 +203,7 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
     let changed = walk::difference(Shape::root(kind), Some(live.unwrap_or(&empty)), Some(new));
     let changed = in_reach(kind, changed, writer.subresource);
     let mut touched = changed.modified;
-    touched.join(&changed.added);
+    touched.join(changed.added);
     let mut touched_by_writer = owned(kind, touched.clone(), writer.subresource);
     let is_own = |entry: &Entry| {
         !entry.is_apply
@@ -213,7 +213,7 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
     };
     let own = entries.iter().position(is_own).map(|at| entries.remove(at));
     for entry in entries.iter_mut() {
-        entry.set = entry.set.minus(&touched).minus(&changed.removed);
+        entry.lose(&touched, &changed.removed);
     }
     entries.retain(|entry| !entry.set.is_empty());
     let mut time = time::seconds(now);
@@ -221,7 +221,7 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
         if touched_by_writer.is_empty() {
             time = own.time;
         }
-        touched_by_writer.join(&own.set.minus(&changed.removed));
+        touched_by_writer.join(own.set.minus(&changed.removed));
     }
     if touched_by_writer.is_empty() {
         return;
@@ -245,7 +245,7 @@ fn cap(entries: &mut Vec<Entry>) {
         let bucket = &mut entries[first_updater + older];
         bucket.manager = ANCIENT_CHANGES.to_owned();
         bucket.subresource.clear();
-        bucket.set.join(&joined.set);
+        bucket.set.join(joined.set);
         bucket.time = joined.time;
     }
 }
@@ -277,7 +277,7 @@ fn owned(kind: &Kind, mut set: Set, subresource: &str) -> Set {
     if let Some(metadata) = set.below.get_mut(&metadata) {
         metadata.owned = false;
     }
-    set.below.retain(|_, below| !below.is_empty());
+    set.below.retain(|below| !below.is_empty());
     set.owned = false;
     set
 }
@@ -329,6 +329,10 @@ impl Entry {
             time: text("time"),
             set: Set::from_json(tree.get("fieldsV1")?),
         })
+    }
+
+    fn lose(&mut self, touched: &Set, removed: &Set) {
+        self.set = std::mem::take(&mut self.set).minus(touched).minus(removed);
     }
 
     fn to_json(&self) -> Tree {

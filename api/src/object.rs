@@ -7,8 +7,8 @@ mod at;
 pub mod edit;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use std::any::Any;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -46,6 +46,10 @@ pub struct Head {
     pub has_finalizers: bool,
     /// True once `metadata.deletionTimestamp` is set.
     pub is_deleting: bool,
+    /// `spec.nodeName`, which pods have; empty otherwise.
+    pub node: Box<str>,
+    /// `status.phase`; empty where there is none.
+    pub phase: Box<str>,
 }
 
 /// One entry of `metadata.ownerReferences`.
@@ -199,6 +203,19 @@ struct WireObject<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     metadata: WireMeta<'a>,
+    /// Of any shape: it may be a custom resource's.
+    #[serde(default, deserialize_with = "node_of")]
+    spec: Box<str>,
+    #[serde(default, deserialize_with = "phase_of")]
+    status: Box<str>,
+}
+
+fn node_of<'de, D: Deserializer<'de>>(from: D) -> Result<Box<str>, D::Error> {
+    at::text(&["nodeName"], from)
+}
+
+fn phase_of<'de, D: Deserializer<'de>>(from: D) -> Result<Box<str>, D::Error> {
+    at::text(&["phase"], from)
 }
 
 #[derive(Deserialize, Default)]
@@ -239,6 +256,8 @@ impl WireObject<'_> {
             owners: meta.owner_references.unwrap_or_default(),
             has_finalizers: meta.finalizers.is_some_and(|all| !all.is_empty()),
             is_deleting: meta.deletion_timestamp.is_some(),
+            node: self.spec,
+            phase: self.status,
         }
     }
 }
@@ -252,14 +271,19 @@ mod tests {
         let json = Bytes::from_static(
             br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"b","uid":"u","resourceVersion":"7",
             "labels":{"z":"1","app":"x"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"r","uid":"o","controller":true}],
-            "finalizers":["f"],"deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"new":[1]}}"#,
+            "finalizers":["f"],"deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"new":[1],"nodeName":"n"},"status":{"phase":"Running"}}"#,
         );
         let pod = Object::from_json(json.clone()).unwrap();
         assert_eq!((pod.name(), pod.namespace(), pod.uid(), pod.revision()), ("a", "b", "u", 7));
         assert_eq!((pod.label("app"), pod.label("z"), pod.label("q")), (Some("x"), Some("1"), None));
         assert_eq!(pod.head().controller().map(|owner| &*owner.uid), Some("o"));
         assert!(pod.head().has_finalizers && pod.head().is_deleting);
+        assert_eq!((&*pod.head().node, &*pod.head().phase), ("n", "Running"));
         assert_eq!(pod.json(), &json);
+        for odd in [r#"{"spec":"text","status":[{"phase":1}]}"#, r#"{"spec":{"nodeName":7},"status":null}"#, "{}"] {
+            let odd = Object::from_json(Bytes::from(odd)).unwrap();
+            assert_eq!((&*odd.head().node, &*odd.head().phase), ("", ""));
+        }
     }
 
     #[test]

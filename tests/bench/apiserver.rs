@@ -184,19 +184,16 @@ async fn watches(served: &Served) {
         bodies.push((session, body));
     }
     let (cpu, begun) = (served.cpu(), Instant::now());
+    // What was read is looked into when all of it has come: a client that parses is what would be measured.
     let listen = bodies.iter_mut().map(async |(_, body)| {
-        let (mut times, mut read) = (Vec::with_capacity(UPDATES), Vec::new());
-        while times.len() < UPDATES {
+        let (mut frames, mut lines) = (Vec::with_capacity(UPDATES), 0);
+        while lines < UPDATES {
             let frame = body.frame().await.expect("the watch goes on").expect("the watch goes on");
-            read.extend_from_slice(frame.data_ref().expect("data"));
-            while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = read.drain(..=end).collect();
-                let event: serde_json::Value = serde_json::from_slice(&line).expect("an event");
-                let sent = event["object"]["metadata"]["annotations"]["sent"].as_str().expect("when it was sent");
-                times.push(began.elapsed() - Duration::from_nanos(sent.parse().expect("a number")));
-            }
+            let data = frame.into_data().expect("data");
+            lines += data.iter().filter(|byte| **byte == b'\n').count();
+            frames.push((began.elapsed(), data));
         }
-        times
+        frames
     });
     let write = async {
         for _ in 0..UPDATES {
@@ -204,13 +201,27 @@ async fn watches(served: &Served) {
             writer.call(Method::PATCH, &format!("{SPACE}/pod-0"), MERGE, patch.into()).await;
         }
     };
-    let (times, ()) = futures::join!(future::join_all(listen), write);
-    let took = begun.elapsed();
-    let mut times: Vec<Duration> = times.into_iter().flatten().collect();
+    let (frames, ()) = futures::join!(future::join_all(listen), write);
+    let (took, cpu) = (begun.elapsed(), served.cpu() - cpu);
+    let mut times: Vec<Duration> = frames.iter().flat_map(|frames| ages(frames)).collect();
     times.sort();
-    let done =
-        Done { rate: times.len() as f64 / took.as_secs_f64(), work: times.len() as f64 / (served.cpu() - cpu), times };
+    let done = Done { rate: times.len() as f64 / took.as_secs_f64(), work: times.len() as f64 / cpu, times };
     done.show(&format!("{}: {WATCHERS} watchers, {UPDATES} updates, from the write to the event", served.name));
+}
+
+/// From the write of each event to when the end of it had come.
+fn ages(frames: &[(Duration, Bytes)]) -> Vec<Duration> {
+    let (mut ages, mut read) = (Vec::new(), Vec::new());
+    for (at, frame) in frames {
+        read.extend_from_slice(frame);
+        while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = read.drain(..=end).collect();
+            let event: serde_json::Value = serde_json::from_slice(&line).expect("an event");
+            let sent = event["object"]["metadata"]["annotations"]["sent"].as_str().expect("when it was sent");
+            ages.push(*at - Duration::from_nanos(sent.parse().expect("a number")));
+        }
+    }
+    ages
 }
 
 /// From the start of the process to the first list that has everything.

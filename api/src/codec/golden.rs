@@ -36,7 +36,11 @@ fn check(name: &str, folder: &std::path::Path) -> Result<(), String> {
     if !problems.is_empty() {
         return Err(format!("json: {problems:?}"));
     }
+    let printed = super::print::print(&tree, Some(schema));
     let tree = canonical_as(tree, Some(schema));
+    if printed != tree.to_string().into_bytes() {
+        return Err(format!("printed: {}\n  expected {tree}", String::from_utf8_lossy(&printed)));
+    }
     if !same(&tree, &expect) {
         return Err(format!("json: {tree}\n  expected {expect}"));
     }

@@ -57,7 +57,7 @@ pub(super) fn finish(schema: TypeRef, slots: Vec<Option<Tree>>, depth: usize) ->
     out
 }
 
-fn printed(field: &Field, value: Option<Tree>, depth: usize) -> Option<Tree> {
+pub(super) fn printed(field: &Field, value: Option<Tree>, depth: usize) -> Option<Tree> {
     let unset = || (!field.omitempty).then_some(Tree::Null);
     if field.container != Container::Single || is_nil_able(field) {
         return match value {
@@ -117,24 +117,27 @@ pub(super) fn zero(value: Value, depth: usize) -> Tree {
     }
 }
 
-fn value_of(field: &Field, value: Tree, depth: usize) -> Tree {
+pub(super) fn value_of(field: &Field, value: Tree, depth: usize) -> Tree {
     match (field.container, value) {
         (Container::List, Tree::Array(all)) => all.into_iter().map(|item| element(field.value, item, depth)).collect(),
         (Container::Map, Tree::Object(mut all)) => {
             all.sort_keys();
-            // The only maps of quantities are amounts of resources.
-            let member = |item| match field.value {
-                Value::Quantity => amount(item, quantity::resource_spelling),
-                value => element(value, item, depth),
-            };
-            all.into_iter().map(|(key, item)| (key, member(item))).collect()
+            all.into_iter().map(|(key, item)| (key, map_member(field.value, item, depth))).collect()
         }
         (Container::Single, value) => element(field.value, value, depth),
         (_, other) => other,
     }
 }
 
-fn element(kind: Value, value: Tree, depth: usize) -> Tree {
+/// The only maps of quantities are amounts of resources.
+pub(super) fn map_member(kind: Value, value: Tree, depth: usize) -> Tree {
+    match kind {
+        Value::Quantity => amount(value, quantity::resource_spelling),
+        kind => element(kind, value, depth),
+    }
+}
+
+pub(super) fn element(kind: Value, value: Tree, depth: usize) -> Tree {
     match (kind, value) {
         (Value::Object(inner), value) if inner.is_bare() => bare(inner, value, depth),
         (Value::Object(inner), Tree::Object(map)) if depth < DEPTH_MAX => Tree::Object(object(map, inner, depth)),

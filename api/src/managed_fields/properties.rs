@@ -82,7 +82,7 @@ fn values(shape: Shape<'_>, tree: &Tree, set: &Set, path: &str, out: &mut Vec<St
         shape::Parts::Members(all) | shape::Parts::Elements(all) => all,
         shape::Parts::Whole => return out.push(format!("{path}={tree}")),
     };
-    for (step, below) in &set.below {
+    for (step, below) in set.below.iter() {
         let found = parts.iter().find(|(other, _)| other == step);
         let path = format!("{path}{step}");
         match found {

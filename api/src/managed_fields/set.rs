@@ -4,7 +4,6 @@
 
 use crate::Tree;
 use serde_json::Map;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// One step of a path. The order is that of the `fieldsV1` keys upstream prints.
@@ -24,8 +23,12 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Set {
     pub(super) owned: bool,
-    pub(super) below: BTreeMap<Step, Set>,
+    pub(super) below: Below,
 }
+
+/// What is below a set, by step: few and sorted, which costs less to make than a tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Below(Vec<(Step, Set)>);
 
 impl Step {
     fn parse(text: &str) -> Option<Step> {
@@ -41,9 +44,9 @@ impl Step {
 
     fn key(&self) -> String {
         match self {
-            Step::Field(name) => format!("f:{name}"),
-            Step::Key(keys) => format!("k:{keys}"),
-            Step::Value(value) => format!("v:{value}"),
+            Step::Field(name) => ["f:", name].concat(),
+            Step::Key(keys) => ["k:", keys].concat(),
+            Step::Value(value) => ["v:", value].concat(),
             Step::Index(at) => format!("i:{at}"),
         }
     }
@@ -65,9 +68,73 @@ impl fmt::Display for Step {
     }
 }
 
+// === impl Below ===
+
+impl Below {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Step, &Set)> {
+        self.0.iter().map(|(step, set)| (step, set))
+    }
+
+    pub(super) fn get(&self, step: &Step) -> Option<&Set> {
+        self.find(step).ok().map(|at| &self.0[at].1)
+    }
+
+    pub(super) fn get_mut(&mut self, step: &Step) -> Option<&mut Set> {
+        self.find(step).ok().map(|at| &mut self.0[at].1)
+    }
+
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Set) -> bool) {
+        self.0.retain(|(_, set)| keep(set));
+    }
+
+    fn find(&self, step: &Step) -> Result<usize, usize> {
+        // What is made in order is added at the end.
+        match self.0.last() {
+            Some((last, _)) if last < step => Err(self.0.len()),
+            _ => self.0.binary_search_by(|(known, _)| known.cmp(step)),
+        }
+    }
+
+    /// Adds to what is there.
+    fn join(&mut self, step: Step, set: Set) {
+        match self.find(&step) {
+            Ok(at) => self.0[at].1.join(set),
+            Err(at) => self.0.insert(at, (step, set)),
+        }
+    }
+
+    fn remove(&mut self, step: &Step) {
+        if let Ok(at) = self.find(step) {
+            self.0.remove(at);
+        }
+    }
+}
+
+/// Of two with the same step, both count.
+impl FromIterator<(Step, Set)> for Below {
+    fn from_iter<I: IntoIterator<Item = (Step, Set)>>(all: I) -> Below {
+        let mut all: Vec<(Step, Set)> = all.into_iter().collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all.dedup_by(|(step, set), (before, into)| {
+            let is_same = step == before;
+            if is_same {
+                into.join(std::mem::take(set));
+            }
+            is_same
+        });
+        Below(all)
+    }
+}
+
+// === impl Set ===
+
 impl Set {
     pub(super) fn leaf() -> Set {
-        Set { owned: true, below: BTreeMap::new() }
+        Set { owned: true, below: Below::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,29 +144,38 @@ impl Set {
     /// Adds what is known of the fields below a step; an empty set leaves no trace.
     pub(super) fn put(&mut self, step: Step, set: Set) {
         if !set.is_empty() {
-            self.below.entry(step).or_default().join(&set);
+            self.below.join(step, set);
         }
     }
 
-    pub(super) fn join(&mut self, other: &Set) {
+    pub(super) fn join(&mut self, other: Set) {
         self.owned |= other.owned;
-        for (step, set) in &other.below {
-            self.below.entry(step.clone()).or_default().join(set);
+        if self.below.is_empty() {
+            self.below = other.below;
+            return;
+        }
+        for (step, set) in other.below.0 {
+            self.below.join(step, set);
         }
     }
 
-    pub(super) fn minus(&self, other: &Set) -> Set {
-        let mut out = Set { owned: self.owned && !other.owned, below: BTreeMap::new() };
-        for (step, set) in &self.below {
-            let rest = other.below.get(step).map_or_else(|| set.clone(), |taken| set.minus(taken));
-            out.put(step.clone(), rest);
+    /// Without what is in another; what is left with nothing goes.
+    #[must_use]
+    pub(super) fn minus(mut self, other: &Set) -> Set {
+        self.owned &= !other.owned;
+        if !other.below.is_empty() {
+            self.below.0.retain_mut(|(step, set)| {
+                let Some(taken) = other.below.get(step) else { return true };
+                *set = std::mem::take(set).minus(taken);
+                !set.is_empty()
+            });
         }
-        out
+        self
     }
 
     pub(super) fn common(&self, other: &Set) -> Set {
-        let mut out = Set { owned: self.owned && other.owned, below: BTreeMap::new() };
-        for (step, set) in &self.below {
+        let mut out = Set { owned: self.owned && other.owned, below: Below::default() };
+        for (step, set) in self.below.iter() {
             if let Some(shared) = other.below.get(step) {
                 out.put(step.clone(), set.common(shared));
             }
@@ -127,7 +203,7 @@ impl Set {
             if set.owned && !path.is_empty() {
                 out.push(path.to_owned());
             }
-            for (step, child) in &set.below {
+            for (step, child) in set.below.iter() {
                 collect(child, &format!("{path}{step}"), out);
             }
         }
@@ -137,11 +213,11 @@ impl Set {
     }
 
     pub(super) fn to_json(&self) -> Tree {
-        let mut out = Map::new();
+        let mut out = Map::with_capacity(if self.below.is_empty() { 0 } else { self.below.0.len() + 1 });
         if self.owned && !self.below.is_empty() {
             out.insert(".".to_owned(), Tree::Object(Map::new()));
         }
-        for (step, child) in &self.below {
+        for (step, child) in self.below.iter() {
             out.insert(step.key(), child.to_json());
         }
         Tree::Object(out)

@@ -42,13 +42,21 @@ pub(super) fn stated(shape: Shape<'_>, value: &Tree) -> Set {
 /// What changed from `old` to `new`, as sets relative to the value.
 pub(super) fn difference(shape: Shape<'_>, old: Option<&Tree>, new: Option<&Tree>) -> Difference {
     let mut out = Difference::default();
-    if old.is_none() && new.is_none() || is_leaf(shape, old) && is_leaf(shape, new) || is_void(old) && is_void(new) {
-        match (old, new) {
-            (None, Some(_)) => out.added.owned = true,
-            (Some(_), None) => out.removed.owned = true,
-            (Some(old), Some(new)) if old != new => out.modified.owned = true,
-            _ => {}
+    let (old, new) = match (old, new) {
+        (None, None) => return out,
+        (None, Some(new)) => {
+            out.added = all(shape, new);
+            return out;
         }
+        (Some(old), None) => {
+            out.removed = all(shape, old);
+            return out;
+        }
+        (Some(old), Some(new)) if old == new => return out,
+        (Some(old), Some(new)) => (old, new),
+    };
+    if is_leaf(shape, old) && is_leaf(shape, new) || is_void(old) && is_void(new) {
+        out.modified.owned = true;
         return out;
     }
     let (before, after) = (parts_of(shape, old), parts_of(shape, new));
@@ -58,9 +66,20 @@ pub(super) fn difference(shape: Shape<'_>, old: Option<&Tree>, new: Option<&Tree
         out.modified.put((*step).clone(), below.modified);
         out.removed.put((*step).clone(), below.removed);
     }
-    out.added.owned = old.is_none();
-    out.removed.owned = new.is_none();
     out
+}
+
+/// Every field of a value that is there on one side alone.
+fn all(shape: Shape<'_>, value: &Tree) -> Set {
+    let below = match shape.parts(value) {
+        Parts::Whole => return Set::leaf(),
+        Parts::Members(parts) | Parts::Elements(parts) => parts,
+    };
+    let below = below.into_iter().map(|(step, child)| {
+        let set = all(shape.below(&step), child);
+        (step, set)
+    });
+    Set { owned: true, below: below.collect() }
 }
 
 /// `config` laid over `live`.
@@ -139,23 +158,23 @@ fn merge_lists(shape: Shape<'_>, have: Vec<(Step, &Tree)>, over: Vec<(Step, &Tre
     out
 }
 
-fn parts_of<'t>(shape: Shape<'_>, value: Option<&'t Tree>) -> BTreeMap<Step, &'t Tree> {
-    match value.map(|value| shape.parts(value)) {
-        Some(Parts::Members(all) | Parts::Elements(all)) => all.into_iter().collect(),
-        _ => BTreeMap::new(),
+fn parts_of<'t>(shape: Shape<'_>, value: &'t Tree) -> BTreeMap<Step, &'t Tree> {
+    match shape.parts(value) {
+        Parts::Members(all) | Parts::Elements(all) => all.into_iter().collect(),
+        Parts::Whole => BTreeMap::new(),
     }
 }
 
-/// True for what has no parts; an absent value takes the form of the other.
-fn is_leaf(shape: Shape<'_>, value: Option<&Tree>) -> bool {
-    value.is_none_or(|value| matches!(shape.parts(value), Parts::Whole))
+/// True for what has no parts.
+fn is_leaf(shape: Shape<'_>, value: &Tree) -> bool {
+    matches!(shape.parts(value), Parts::Whole)
 }
 
-fn is_void(value: Option<&Tree>) -> bool {
+fn is_void(value: &Tree) -> bool {
     match value {
-        None | Some(Tree::Null) => true,
-        Some(Tree::Object(map)) => map.is_empty(),
-        Some(Tree::Array(all)) => all.is_empty(),
-        Some(_) => false,
+        Tree::Null => true,
+        Tree::Object(map) => map.is_empty(),
+        Tree::Array(all) => all.is_empty(),
+        _ => false,
     }
 }

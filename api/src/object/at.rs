@@ -11,6 +11,14 @@ pub(super) fn find(json: &[u8], path: &[&str]) -> Option<Tree> {
     Seek(path).deserialize(&mut reader).ok().flatten()
 }
 
+/// The text at a path below what is read; empty where there is none.
+pub(super) fn text<'de, D: Deserializer<'de>>(path: &[&str], from: D) -> Result<Box<str>, D::Error> {
+    Ok(match Seek(path).deserialize(from)? {
+        Some(Tree::String(text)) => text.into(),
+        _ => Box::default(),
+    })
+}
+
 /// What is left of the path.
 struct Seek<'p>(&'p [&'p str]);
 

@@ -1,7 +1,7 @@
 //! From objects and refusals to HTTP answers. Lists and single objects are their stored bytes; only tables and
 //! metadata views are made for the answer.
 
-use super::body::{Body, full};
+use super::body::{self, Body, full};
 use super::media::{self, Accepted, Encoding, Offer, PROTOBUF, Shape};
 use super::table::View;
 use crate::registry::Page;
@@ -15,6 +15,8 @@ use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
 
+/// Of a list: small enough to be in the processor's cache until it is encrypted.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Smaller bodies cost more to compress than to send.
 const GZIP_FROM: usize = 128 * 1024;
 
@@ -49,7 +51,14 @@ pub(super) fn list(page: &Page, view: &View<'_>, accepted: Accepted) -> Response
         meta["remainingItemCount"] = remaining.into();
     }
     let bytes = match accepted.shape {
-        Shape::Whole => list_bytes(page, view.kind, &meta),
+        Shape::Whole => {
+            let items = Items::new(page, view.kind, &meta);
+            if accepted.encoding == Encoding::Json && !accepted.pretty {
+                let length = items.length();
+                return of_length(StatusCode::OK, length, body::parts(length, items), JSON);
+            }
+            items.flatten().collect::<Bytes>()
+        }
         Shape::Table => line(&view.table(&page.items, &meta, true)),
         Shape::Metadata | Shape::MetadataList => metadata_bytes(page, view, &meta),
     };
@@ -73,31 +82,77 @@ fn metadata_bytes(page: &Page, view: &View<'_>, meta: &Tree) -> Bytes {
     out.freeze()
 }
 
-/// The stored bytes one after the other; items of a list do not repeat their kind.
-fn list_bytes(page: &Page, kind: &Kind, meta: &Tree) -> Bytes {
-    let prefix = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
-    let total: usize = page.items.iter().map(|object| object.json().len() + 1).sum();
-    let mut out = BytesMut::with_capacity(total + 256);
-    let head = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
-        kind.list_kind,
-        kind.api_version()
-    );
-    out.put_slice(head.as_bytes());
-    for (index, object) in page.items.iter().enumerate() {
-        if index > 0 {
-            out.put_u8(b',');
-        }
-        match object.json().strip_prefix(prefix.as_bytes()) {
-            Some(rest) => {
-                out.put_u8(b'{');
-                out.put_slice(rest);
-            }
-            None => out.put_slice(object.json()),
+/// A list: the stored bytes one after the other, copied in pieces as they are sent. Items of a list do not repeat their
+/// kind.
+struct Items {
+    head: Option<String>,
+    objects: std::vec::IntoIter<Arc<Object>>,
+    /// What each object begins with, and an item does not.
+    kind: String,
+    is_first: bool,
+    is_over: bool,
+}
+
+const LIST_END: &[u8] = b"]}\n";
+
+// === impl Items ===
+
+impl Items {
+    fn new(page: &Page, kind: &Kind, meta: &Tree) -> Items {
+        let (name, version) = (&kind.kind, kind.api_version());
+        let head =
+            format!("{{\"kind\":\"{}\",\"apiVersion\":\"{version}\",\"metadata\":{meta},\"items\":[", kind.list_kind);
+        let kind = format!("{{\"kind\":\"{name}\",\"apiVersion\":\"{version}\",");
+        let objects = page.items.clone().into_iter();
+        Items { head: Some(head), objects, kind, is_first: true, is_over: false }
+    }
+
+    /// What is left of an object.
+    fn item<'o>(&self, object: &'o Object) -> (&'static [u8], &'o [u8]) {
+        match object.json().strip_prefix(self.kind.as_bytes()) {
+            Some(rest) => (b"{", rest),
+            None => (b"", object.json()),
         }
     }
-    out.put_slice(b"]}\n");
-    out.freeze()
+
+    /// Of all pieces, before the first is taken.
+    fn length(&self) -> usize {
+        let items = self.objects.as_slice().iter().map(|object| {
+            let (begin, rest) = self.item(object);
+            begin.len() + rest.len()
+        });
+        let commas = self.objects.len().saturating_sub(1);
+        self.head.as_ref().map_or(0, String::len) + items.sum::<usize>() + commas + LIST_END.len()
+    }
+}
+
+impl Iterator for Items {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.is_over {
+            return None;
+        }
+        // The last object of a piece may reach beyond it.
+        let mut out = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+        if let Some(head) = self.head.take() {
+            out.put_slice(head.as_bytes());
+        }
+        while out.len() < PIECE_BYTES {
+            let Some(object) = self.objects.next() else {
+                out.put_slice(LIST_END);
+                self.is_over = true;
+                break;
+            };
+            if !std::mem::replace(&mut self.is_first, false) {
+                out.put_u8(b',');
+            }
+            let (begin, rest) = self.item(&object);
+            out.put_slice(begin);
+            out.put_slice(rest);
+        }
+        Some(out.freeze())
+    }
 }
 
 /// A document made for this answer.
@@ -139,8 +194,11 @@ pub(super) fn protobuf(tree: &Tree) -> Option<Vec<u8>> {
 /// Bytes of a media type.
 pub(super) fn bytes_of(status: StatusCode, bytes: impl Into<Bytes>, media: &'static str) -> Response<Body> {
     let bytes = bytes.into();
-    let length = bytes.len();
-    let mut response = Response::new(full(bytes));
+    of_length(status, bytes.len(), full(bytes), media)
+}
+
+fn of_length(status: StatusCode, length: usize, body: Body, media: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -198,4 +256,48 @@ pub(super) async fn compress(response: Response<Body>, accepts_gzip: bool) -> Re
     parts.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(zipped.len()));
     Response::from_parts(parts, full(zipped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::time::Timestamp;
+    use http_body_util::BodyExt as _;
+
+    #[tokio::test]
+    async fn a_list_is_as_long_as_it_says() {
+        let kind = api::kinds::find(&api::resource::CONFIG_MAPS).expect("built in");
+        let object = |number: usize, padding: usize| {
+            let map = json!({
+                "kind": "ConfigMap", "apiVersion": "v1",
+                "metadata": {"name": format!("m{number}")}, "data": {"a": "x".repeat(padding)},
+            });
+            Arc::new(Object::from_tree(&map).expect("an object"))
+        };
+        let foreign = Arc::new(Object::from_tree(&json!({"metadata": {"name": "foreign"}})).expect("an object"));
+        for (count, padding) in [(0, 0), (1, 10), (3, 10), (100, 3000), (3, PIECE_BYTES)] {
+            let mut items: Vec<_> = (0..count).map(|number| object(number, padding)).collect();
+            items.extend((count > 1).then(|| Arc::clone(&foreign)));
+            let expected: Vec<String> = items.iter().map(|item| item.name().to_owned()).collect();
+            let page = Page { items, revision: 7, next: None, remaining: None };
+            let made = super::super::made::Made::default();
+            let now = Timestamp::UNIX_EPOCH;
+            let view = View { made: &made, kind, include: super::super::table::Include::None, beta: false, now };
+            let accepted = Accepted { pretty: false, ..Accepted::FALLBACK };
+            let response = list(&page, &view, accepted);
+            let length = response.headers()[header::CONTENT_LENGTH].to_str().expect("a number").to_owned();
+            let bytes = response.into_body().collect().await.expect("all of it").to_bytes();
+            assert_eq!(bytes.len().to_string(), length);
+            let tree: Tree = serde_json::from_slice(&bytes).expect("JSON");
+            assert_eq!((&tree["kind"], &tree["metadata"]["resourceVersion"]), (&json!("ConfigMapList"), &json!("7")));
+            let found: Vec<&str> = tree["items"]
+                .as_array()
+                .expect("items")
+                .iter()
+                .filter_map(|item| item["metadata"]["name"].as_str())
+                .collect();
+            assert_eq!(found, expected);
+            assert!(tree["items"].as_array().expect("items").iter().all(|item| item.get("kind").is_none()));
+        }
+    }
 }

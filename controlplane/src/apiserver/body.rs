@@ -4,9 +4,11 @@ use api::Rejected;
 use api::rejected::Reason;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The most that a request may send; as kube-apiserver.
@@ -28,6 +30,33 @@ pub(super) fn empty() -> Body {
 
 pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Parts that are made when it is their turn to be sent; `length` is what they come to.
+pub(super) fn parts(length: usize, parts: impl Iterator<Item = Bytes> + Send + Unpin + 'static) -> Body {
+    Parts { left: length as u64, parts }.boxed_unsync()
+}
+
+struct Parts<I> {
+    left: u64,
+    parts: I,
+}
+
+impl<I: Iterator<Item = Bytes> + Unpin> http_body::Body for Parts<I> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let next = self.parts.next();
+        if let Some(part) = &next {
+            self.left = self.left.saturating_sub(part.len() as u64);
+        }
+        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
 }
 
 /// Each item is sent as soon as it comes.

@@ -12,13 +12,21 @@ use std::sync::Arc;
 const KEY: &[u8] = b"\"resourceVersion\":\"";
 
 /// The bytes to store.
-pub(super) fn encode(mut tree: Tree, kind: &Kind) -> Result<Bytes, Rejected> {
-    edit::set(&mut tree, &["metadata", "resourceVersion"], "0");
+pub(super) fn encode(tree: &mut Tree, kind: &Kind) -> Bytes {
+    edit::set(tree, &["metadata", "resourceVersion"], "0");
     if let Some(custom) = &kind.custom {
-        api::custom::into_stored(custom, &mut tree);
+        api::custom::into_stored(custom, tree);
     }
-    let tree = api::codec::canonical(tree, kind);
-    serde_json::to_vec(&tree).map(Bytes::from).map_err(Rejected::internal)
+    api::codec::print(tree, kind).into()
+}
+
+/// Is an object what these bytes to store would make it, but for its revision?
+pub(super) fn is_same(stored: &[u8], object: &Object) -> bool {
+    let json = object.json();
+    match (place(stored), place(json)) {
+        (Some((start, end)), Some((at, after))) => stored[..start] == json[..at] && stored[end..] == json[after..],
+        _ => with_revision(stored, object.revision()).is_some_and(|same| same == *json),
+    }
 }
 
 /// The object that stored bytes are at a revision. `None` if they are no object: somebody else wrote them.
@@ -74,5 +82,8 @@ mod tests {
         let foreign = at_revision(br#"{"metadata":{"name":"a"}}"#, 9).unwrap();
         assert_eq!(foreign.revision(), 9);
         assert!(at_revision(b"no object", 9).is_none());
+        assert!(is_same(stored, &object) && is_same(br#"{"metadata":{"name":"a"}}"#, &foreign));
+        let other = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"0"},"spec":{ }}"#;
+        assert!(!is_same(other, &object) && !is_same(stored, &foreign));
     }
 }

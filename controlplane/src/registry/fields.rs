@@ -1,6 +1,6 @@
 //! Which fields of which kinds a field selector may name, and what an object has there.
 //!
-//! The table is upstream's (1.36). Pods' node and phase are kept beside the object; all else is read from its bytes.
+//! The table is upstream's (1.36). Node and phase are in each object's head; all else is read from its bytes.
 
 use super::shelf::Stored;
 use api::custom::json_path::Path;
@@ -170,8 +170,8 @@ impl Place {
         let (path, absent) = match self {
             Place::Name => return Cow::Borrowed(stored.object.name()),
             Place::Namespace => return Cow::Borrowed(stored.object.namespace()),
-            Place::Node => return Cow::Borrowed(&stored.node),
-            Place::Phase => return Cow::Borrowed(&stored.phase),
+            Place::Node => return Cow::Borrowed(&stored.object.head().node),
+            Place::Phase => return Cow::Borrowed(&stored.object.head().phase),
             Place::Custom(path) => return Cow::Owned(custom(path, stored)),
             Place::Nowhere => return Cow::Borrowed(""),
             Place::Path(path, absent) => (path, absent),

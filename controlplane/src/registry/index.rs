@@ -129,7 +129,7 @@ impl Indexes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shelf::{Incoming, PODS, Shelf};
+    use super::super::shelf::{Incoming, Shelf};
     use super::*;
     use api::Object;
     use proptest::prelude::*;
@@ -176,7 +176,7 @@ mod tests {
         #[test]
         fn an_index_finds_what_looking_through_all_finds(changes in prop::collection::vec(change(), 1..60)) {
             let now = api::time::parse("2026-01-01T00:00:00Z").expect("a time");
-            let shelf = Shelf::new(PODS, 0, 0);
+            let shelf = Shelf::new(0, 0);
             let tier = |number: usize| Some(if number.is_multiple_of(2) { 1 } else { 2 });
             shelf.fill((0..MANY).map(|number| (place(number), pod(number, 1, tier(number), 0))).collect());
             let label = |value: &str| Exact { by: By::Label("tier".into()), value: value.into() };
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn few_objects_are_looked_through() {
         let now = api::time::parse("2026-01-01T00:00:00Z").expect("a time");
-        let shelf = Shelf::new(PODS, 0, 0);
+        let shelf = Shelf::new(0, 0);
         shelf.fill(vec![(place(1), pod(1, 1, None, 0))]);
         assert!(shelf.having(&Exact { by: By::Label("tier".into()), value: "0".into() }, now, || 0).is_none());
     }

@@ -73,7 +73,7 @@ impl Memory {
         }
         let mut shelves = self.shelves.write();
         let unbroken = self.unbroken.load(Ordering::Acquire);
-        let shelf = || Arc::new(Shelf::new(collection, unbroken, self.applied()));
+        let shelf = || Arc::new(Shelf::new(unbroken, self.applied()));
         Arc::clone(shelves.entry(collection.into()).or_insert_with(shelf))
     }
 

@@ -56,7 +56,7 @@ fn is_own_deed(wanted: &Attributes<'_>) -> bool {
 
 fn is_own_pod(memory: &Memory, node: &str, wanted: &Attributes<'_>) -> bool {
     let place = keys::place(Some(wanted.namespace), wanted.name);
-    memory.shelf(PODS).get(&place).is_some_and(|pod| &*pod.node == node)
+    memory.shelf(PODS).get(&place).is_some_and(|pod| &*pod.object.head().node == node)
 }
 
 fn is_referred_to(memory: &Memory, node: &str, wanted: &Attributes<'_>) -> bool {

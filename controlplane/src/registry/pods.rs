@@ -67,7 +67,7 @@ impl Registry {
         Err(Rejected::modified(&call.kind.resource, call.name))
     }
 
-    async fn put_bound(&self, call: &Call<'_>, old: &Arc<Object>, tree: Tree) -> Result<bool, Rejected> {
+    async fn put_bound(&self, call: &Call<'_>, old: &Arc<Object>, mut tree: Tree) -> Result<bool, Rejected> {
         use crate::store::kv::{Compare, Op, Txn};
         if call.dry_run {
             return Ok(true);
@@ -76,7 +76,7 @@ impl Registry {
             &super::keys::collection(&call.kind.resource),
             &super::keys::place(call.namespace, call.name),
         );
-        let value = encoded::encode(tree, call.kind)?;
+        let value = encoded::encode(&mut tree, call.kind);
         let txn = Txn {
             compares: vec![Compare::unchanged(key.clone(), old.revision())],
             success: vec![Op::put(key, value)],

@@ -151,6 +151,6 @@ impl Asked<'_> {
         managed_fields::update(kind, Some(&old), &mut new, None, writer, now);
         let place = keys::place(Some(self.object.namespace()), self.object.name());
         let key = keys::object(&keys::collection(resource), &place);
-        Ok(Charge { key, revision: self.object.revision(), value: encoded::encode(new, kind)? })
+        Ok(Charge { key, revision: self.object.revision(), value: encoded::encode(&mut new, kind) })
     }
 }

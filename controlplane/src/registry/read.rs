@@ -109,7 +109,7 @@ impl Registry {
         };
         let beyond = ranged.count.saturating_sub(ranged.items.len() as u64);
         let objects = ranged.items.iter().filter_map(|item| encoded::at_revision(&item.value, item.mod_revision));
-        let stored = objects.map(|object| Arc::new(Stored::new(object, filter.is_of_pods())));
+        let stored = objects.map(|object| Arc::new(Stored::new(object)));
         Ok(Some(Found { objects: stored.filter(|stored| filter.selects(stored)).collect(), beyond }))
     }
 

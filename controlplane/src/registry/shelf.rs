@@ -10,7 +10,6 @@ use super::node_authorizer::References;
 use api::Object;
 use api::time::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
@@ -20,7 +19,7 @@ use tokio::sync::Notify;
 const HISTORY: SignedDuration = SignedDuration::from_mins(5);
 /// Events of one collection that are kept at most, however young.
 const HISTORY_MAX: usize = 100_000;
-/// The one collection whose hot fields are kept beside the object.
+/// The collection that nodes watch.
 pub(super) const PODS: &str = "core/pods";
 
 pub(super) struct Shelf {
@@ -29,7 +28,6 @@ pub(super) struct Shelf {
     changed: Notify,
     /// Told after changes of pods of one node: thousands of nodes each watch only their own.
     changed_on: Mutex<HashMap<Box<str>, Arc<Notify>>>,
-    has_nodes: bool,
 }
 
 #[derive(Default)]
@@ -46,14 +44,10 @@ struct State {
     revision: u64,
 }
 
-/// An object, and what is read of it on every event.
+/// An object, and what others made of it.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) object: Arc<Object>,
-    /// `spec.nodeName` of a pod; empty otherwise.
-    pub(super) node: Box<str>,
-    /// `status.phase` of a pod; empty otherwise.
-    pub(super) phase: Box<str>,
     /// Of a pod, once a node has asked for what its pods refer to.
     references: OnceLock<Arc<References>>,
 }
@@ -88,39 +82,15 @@ pub(super) struct Passed {
     pub(super) floor: u64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Hot<'a> {
-    #[serde(borrow)]
-    spec: HotSpec<'a>,
-    #[serde(borrow)]
-    status: HotStatus<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct HotSpec<'a> {
-    #[serde(borrow)]
-    node_name: std::borrow::Cow<'a, str>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct HotStatus<'a> {
-    #[serde(borrow)]
-    phase: std::borrow::Cow<'a, str>,
-}
-
 // === impl Shelf ===
 
 impl Shelf {
     /// `floor`: whose history nobody has. `revision`: what it shows, being empty.
-    pub(super) fn new(collection: &str, floor: u64, revision: u64) -> Shelf {
+    pub(super) fn new(floor: u64, revision: u64) -> Shelf {
         Shelf {
             state: RwLock::new(State { floor, revision, ..State::default() }),
             changed: Notify::new(),
             changed_on: Mutex::default(),
-            has_nodes: collection == PODS,
         }
     }
 
@@ -130,9 +100,9 @@ impl Shelf {
         {
             let mut state = self.state.write();
             for change in changes {
-                let Some(logged) = state.apply(change, self.has_nodes, now) else { continue };
+                let Some(logged) = state.apply(change, now) else { continue };
                 let touched = [&logged.old, &logged.new].into_iter().flatten();
-                nodes.extend(touched.map(|stored| stored.node.clone()).filter(|node| !node.is_empty()));
+                nodes.extend(touched.map(|stored| stored.object.head().node.clone()).filter(|node| !node.is_empty()));
             }
             state.revision = state.revision.max(revision);
             state.forget(now);
@@ -169,7 +139,7 @@ impl Shelf {
     pub(super) fn fill(&self, objects: Vec<(Arc<str>, Arc<Object>)>) {
         let mut state = self.state.write();
         for (place, object) in objects {
-            state.put(place, Arc::new(Stored::new(object, self.has_nodes)));
+            state.put(place, Arc::new(Stored::new(object)));
         }
     }
 
@@ -286,7 +256,7 @@ impl Shelf {
 // === impl State ===
 
 impl State {
-    fn apply(&mut self, change: Incoming, is_hot: bool, now: Timestamp) -> Option<Arc<Logged>> {
+    fn apply(&mut self, change: Incoming, now: Timestamp) -> Option<Arc<Logged>> {
         let place = Arc::clone(&change.place);
         let (old, new) = match change.object {
             Some(object) => {
@@ -294,7 +264,7 @@ impl State {
                 if have.is_some_and(|have| have >= object.revision()) {
                     return None;
                 }
-                let new = Arc::new(Stored::new(object, is_hot));
+                let new = Arc::new(Stored::new(object));
                 let old = self.put(change.place, Arc::clone(&new));
                 if let Some(old) = &old {
                     new.inherit(old);
@@ -311,10 +281,10 @@ impl State {
     }
 
     fn put(&mut self, place: Arc<str>, new: Arc<Stored>) -> Option<Arc<Stored>> {
-        let node = new.node.clone();
+        let node = new.object.head().node.clone();
         let old = self.entries.insert(Arc::clone(&place), new);
-        if let Some(old) = old.as_ref().filter(|old| old.node != node) {
-            self.unindex(&place, &old.node);
+        if let Some(old) = old.as_ref().filter(|old| old.object.head().node != node) {
+            self.unindex(&place, &old.object.head().node);
         }
         if !node.is_empty() {
             self.by_node.entry(node).or_default().insert(place);
@@ -324,7 +294,7 @@ impl State {
 
     fn take(&mut self, place: &str) -> Option<Arc<Stored>> {
         let old = self.entries.remove(place)?;
-        self.unindex(place, &old.node);
+        self.unindex(place, &old.object.head().node);
         Some(old)
     }
 
@@ -357,10 +327,8 @@ impl State {
 // === impl Stored ===
 
 impl Stored {
-    pub(super) fn new(object: Arc<Object>, is_hot: bool) -> Stored {
-        let hot: Hot<'_> = if is_hot { object.read().unwrap_or_default() } else { Hot::default() };
-        let (node, phase) = (Box::from(&*hot.spec.node_name), Box::from(&*hot.status.phase));
-        Stored { node, phase, object, references: OnceLock::new() }
+    pub(super) fn new(object: Arc<Object>) -> Stored {
+        Stored { object, references: OnceLock::new() }
     }
 
     /// What a pod refers to.

@@ -88,8 +88,11 @@ impl Registry {
         }
         let stored_kind = stored_form(call.kind, &mut tree);
         let _charging = self.charging(&call).await;
+        // Addresses are drawn into a Service, and a Job selects by its uid. All else is prepared a second time as it is, but
+        // for a name that was drawn.
+        let is_job = stored_kind.group() == "batch" && stored_kind.kind == "Job";
+        let undrawn = (is_job || services::is_service(stored_kind)).then(|| tree.clone());
         for _ in 0..DRAW_TRIES {
-            let mut tree = tree.clone();
             let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
             self.check_namespace(&call, &tree)?;
             self.restrict_create(&call, &tree)?;
@@ -117,24 +120,29 @@ impl Registry {
                 let object = encoded::unstored(put.tree, stored_kind)?;
                 return Ok(Written { object: convert::out(call.kind, &object)?, created: true, warnings: Vec::new() });
             }
-            match self.put_new(&call, stored_kind, put, &name).await? {
+            let (made, left) = self.put_new(&call, stored_kind, put, &name).await?;
+            tree = undrawn.clone().unwrap_or(left);
+            match made {
                 Some(object) => {
                     let object = convert::out(call.kind, &object)?;
                     return Ok(Written { object, created: true, warnings: Vec::new() });
                 }
                 // Somebody has the name, or the address that was drawn: draw again, unless nothing was drawn.
-                None if drawn || !is_taken() => {}
-                None => {
-                    let mut rejected = Rejected::already_exists(&call.kind.resource, &name);
-                    let there = self.stored(&Call { name: &name, ..call });
-                    if there.is_some_and(|there| there.object.head().is_deleting) {
-                        rejected.message = format!("object is being deleted: {}", rejected.message);
-                    }
-                    return Err(rejected);
-                }
+                None if drawn => _ = edit::remove(&mut tree, &["metadata", "name"]),
+                None if !is_taken() => {}
+                None => return Err(self.taken(&Call { name: &name, ..call })),
             }
         }
         Err(Rejected::new(Reason::ServerTimeout, "no free name or address was found; try again"))
+    }
+
+    /// There is one of that name.
+    fn taken(&self, call: &Call<'_>) -> Rejected {
+        let mut rejected = Rejected::already_exists(&call.kind.resource, call.name);
+        if self.stored(call).is_some_and(|there| there.object.head().is_deleting) {
+            rejected.message = format!("object is being deleted: {}", rejected.message);
+        }
+        rejected
     }
 
     /// The answer to an object that is a question, in the version that it was asked in.
@@ -171,25 +179,34 @@ impl Registry {
         self.create_owned(*call, object, owners).await
     }
 
-    /// `None` if a key that must be free is not.
+    /// What was made, `None` if a key that must be free is not; and the tree that it was to be made of.
     async fn put_new(
         &self,
         call: &Call<'_>,
         kind: &Kind,
-        put: Put,
+        mut put: Put,
         name: &str,
-    ) -> Result<Option<Arc<Object>>, Rejected> {
+    ) -> Result<(Option<Arc<Object>>, Tree), Rejected> {
         let key = keys::object(&keys::collection(&kind.resource), &keys::place(call.namespace, name));
-        let bytes = encoded::encode(put.tree, kind)?;
+        let bytes = encoded::encode(&mut put.tree, kind);
         let txn = put.claims.txn(Compare::absent(key.clone()), Op::put(key.clone(), bytes.clone()), &key);
         let done = self.0.kv.txn(txn).await;
         let done = done.map_err(|error| failed(&error))?;
-        if !done.succeeded {
-            self.0.memory.shows(done.revision, SHOWN_MAX).await;
-            return Ok(None);
-        }
         self.0.memory.shows(done.revision, SHOWN_MAX).await;
-        Ok(encoded::at_revision(&bytes, done.revision))
+        if !done.succeeded {
+            return Ok((None, put.tree));
+        }
+        Ok((Some(self.shown(&Call { name, ..*call }, kind, &bytes, done.revision)?), put.tree))
+    }
+
+    /// What was written at a revision: as the memory has it, or, if that has gone on, read from the bytes.
+    fn shown(&self, call: &Call<'_>, kind: &Kind, bytes: &[u8], revision: u64) -> Result<Arc<Object>, Rejected> {
+        let shelf = self.0.memory.shelf(&keys::collection(&kind.resource));
+        let stored = shelf.get(&keys::place(call.namespace, call.name));
+        match stored.filter(|stored| stored.object.revision() == revision) {
+            Some(stored) => Ok(Arc::clone(&stored.object)),
+            None => encoded::at_revision(bytes, revision).ok_or_else(|| Rejected::internal("no object")),
+        }
     }
 
     pub async fn update(&self, call: Call<'_>, object: Tree) -> Result<Written, Rejected> {
@@ -305,16 +322,14 @@ impl Registry {
             put.claims.charges = self.charge(call, kind, &put.tree, Some(old_stored))?;
         }
         let is_finished = prepare::is_finished(kind, &put.tree);
-        let claims = if is_finished { put.tree.clone() } else { Tree::Null };
-        let bytes = encoded::encode(put.tree, kind)?;
+        let bytes = encoded::encode(&mut put.tree, kind);
         if is_finished {
             // The client sees what it wrote, which nobody else ever will.
             let last = encoded::at_revision(&bytes, old.revision()).ok_or_else(|| Rejected::internal("no object"))?;
-            let gone = self.remove(call, old, &claims).await?;
+            let gone = self.remove(call, old, &put.tree).await?;
             return gone.map(|_| convert::out(call.kind, &last).map(written)).transpose();
         }
-        let same = encoded::at_revision(&bytes, old.revision());
-        if same.is_some_and(|same| same.json() == old.json()) {
+        if encoded::is_same(&bytes, old) {
             return Ok(Some(written(convert::out(call.kind, old)?)));
         }
         if call.dry_run {
@@ -331,7 +346,7 @@ impl Registry {
             self.refresh().await?;
             return Ok(None);
         }
-        let object = encoded::at_revision(&bytes, done.revision).ok_or_else(|| Rejected::internal("no object"))?;
+        let object = self.shown(call, kind, &bytes, done.revision)?;
         Ok(Some(written(convert::out(call.kind, &object)?)))
     }
 
