@@ -31,6 +31,9 @@ pub(super) fn pod(root: &Place<'_, '_>, found: &mut Findings) {
     let at = root.get("spec");
     mirror(&root.get("metadata").get("annotations"), &at, found);
     spec(&at, Owner::POD, found);
+    if at.get("serviceAccountName").is_empty() {
+        no_tokens(&at.get("volumes"), found);
+    }
     for key in ["containers", "initContainers"] {
         at.get(key).each().for_each(|one| container::trimmed_image(&one, found));
     }
@@ -44,6 +47,18 @@ pub(super) fn created(root: &Place<'_, '_>, found: &mut Findings) {
     }
     if !at.get("nodeName").is_empty() && !at.get("schedulingGates").is_empty() {
         found.forbidden(&at.get("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// Nobody can be given a token of no account.
+fn no_tokens(volumes: &Place<'_, '_>, found: &mut Findings) {
+    for volume in volumes.each() {
+        for source in volume.get("projected").get("sources").each() {
+            let token = source.get("serviceAccountToken");
+            if token.is_given() {
+                found.forbidden(&token, "must not be specified when serviceAccountName is not set");
+            }
+        }
     }
 }
 
