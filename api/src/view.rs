@@ -18,3 +18,14 @@ pub use pod::*;
 pub use policy::*;
 pub use service::*;
 pub use workload::*;
+
+use serde::{Deserialize, Deserializer};
+
+/// Reads null as empty: what lists that are always printed are when there is nothing in them.
+pub fn empty_if_null<'de, D, T>(source: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(source).map(Option::unwrap_or_default)
+}

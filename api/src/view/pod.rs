@@ -26,6 +26,7 @@ pub struct PodSpec {
     pub restart_policy: String,
     pub termination_grace_period_seconds: Option<i64>,
     pub active_deadline_seconds: Option<i64>,
+    #[serde(deserialize_with = "super::empty_if_null")]
     pub containers: Vec<Container>,
     pub init_containers: Vec<Container>,
     pub volumes: Vec<Volume>,
@@ -259,6 +260,7 @@ pub struct KeyToPath {
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Projected {
+    #[serde(deserialize_with = "super::empty_if_null")]
     pub sources: Vec<Projection>,
     pub default_mode: Option<u32>,
 }
@@ -338,6 +340,7 @@ pub struct NodeAffinity {
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSelector {
+    #[serde(deserialize_with = "super::empty_if_null")]
     pub node_selector_terms: Vec<NodeSelectorTerm>,
 }
 

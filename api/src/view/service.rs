@@ -50,13 +50,16 @@ pub struct ServicePort {
 pub struct EndpointSlice {
     pub metadata: Meta,
     pub address_type: String,
+    #[serde(deserialize_with = "super::empty_if_null")]
     pub endpoints: Vec<SliceEndpoint>,
+    #[serde(deserialize_with = "super::empty_if_null")]
     pub ports: Vec<SlicePort>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SliceEndpoint {
+    #[serde(deserialize_with = "super::empty_if_null")]
     pub addresses: Vec<String>,
     pub conditions: SliceConditions,
     pub node_name: Option<String>,
@@ -89,4 +92,16 @@ pub struct SlicePort {
     pub protocol: String,
     pub port: u16,
     pub app_protocol: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_of_nothing_is_empty() {
+        let slice = r#"{"metadata":{"name":"a"},"addressType":"IPv4","endpoints":null,"ports":null}"#;
+        let slice: EndpointSlice = serde_json::from_str(slice).expect("a slice");
+        assert!(slice.endpoints.is_empty() && slice.ports.is_empty());
+    }
 }

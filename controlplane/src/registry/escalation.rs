@@ -16,6 +16,7 @@ pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Granting {
+    #[serde(deserialize_with = "api::view::empty_if_null")]
     rules: Vec<Rule>,
     role_ref: RoleRef,
     aggregation_rule: Option<Tree>,

@@ -22,6 +22,7 @@ struct LimitRange {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Spec {
+    #[serde(deserialize_with = "api::view::empty_if_null")]
     limits: Vec<Limit>,
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Rule {
+    #[serde(deserialize_with = "api::view::empty_if_null")]
     pub(super) verbs: Vec<String>,
     pub(super) api_groups: Vec<String>,
     pub(super) resources: Vec<String>,
@@ -23,6 +24,7 @@ pub(super) struct Rule {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Role {
+    #[serde(deserialize_with = "api::view::empty_if_null")]
     rules: Vec<Rule>,
 }
 
