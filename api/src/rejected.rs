@@ -54,7 +54,7 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// 0: none.
     pub retry_after_seconds: u32,
-    /// Shown even with nothing in it, as an answer of upstream's router is.
+    /// Shown even with nothing in it, as upstream shows a refusal that has a code and no more.
     pub even_empty: bool,
     /// `metadata.continue` of the Status: how to go on, inconsistently, with a list whose state is forgotten.
     pub next: String,
@@ -205,7 +205,7 @@ impl Rejected {
     }
 
     /// A refusal by a mere code, with details in which there is nothing: upstream's router knows no more of a request
-    /// for which it has no route.
+    /// for which it has no route, nor does its JSON patch of an operation that does not apply.
     #[must_use]
     pub fn unroutable(reason: Reason, message: impl Into<String>) -> Rejected {
         let mut rejected = Rejected::new(reason, message);

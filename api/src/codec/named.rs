@@ -16,6 +16,9 @@ pub struct Named {
 const TYPE_META: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
+/// How upstream's scheme calls itself.
+const SCHEME: &str = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30";
+
 /// Reads `apiVersion` and `kind`; what is missing is taken from `wanted` (`apps/v1`, `Deployment`). Null says nothing.
 ///
 /// # Errors
@@ -95,6 +98,21 @@ impl Named {
     pub fn is_registered(&self) -> bool {
         let package = fields::package_of(&self.group, &self.version);
         package.is_some_and(|package| fields::type_of(package, &self.kind).is_some())
+    }
+
+    /// Why upstream's scheme makes nothing of a kind of that group out of it.
+    #[must_use]
+    pub fn unfit(&self, group: &str, kind: &str) -> String {
+        if self.is_registered() {
+            return self.unconvertible(internal_package(group), kind);
+        }
+        format!("no kind {:?} is registered for version {:?} in scheme {SCHEME:?}", self.kind, self.api_version())
+    }
+
+    /// The same of what is known to be another kind; `package` is Go's for the wanted one.
+    #[must_use]
+    pub fn unconvertible(&self, package: &str, kind: &str) -> String {
+        format!("converting ({}.{}) to ({package}.{kind}): unknown conversion", self.version, self.kind)
     }
 
     /// Whether it is the same thing inside kube-apiserver as a kind of that group.

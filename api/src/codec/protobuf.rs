@@ -34,11 +34,16 @@ pub fn is_protobuf(bytes: &[u8]) -> bool {
 /// Opens the envelope.
 pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     check_length(bytes)?;
+    let malformed = |why: &str| DecodeError::Malformed(why.to_owned());
+    if bytes.is_empty() {
+        return Err(malformed("empty data"));
+    }
     let body = bytes.strip_prefix(&MAGIC).ok_or_else(|| {
-        DecodeError::Malformed(
-            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned(),
-        )
+        malformed("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     })?;
+    if body.is_empty() {
+        return Err(malformed("empty body"));
+    }
     let mut envelope = Envelope { api_version: "", kind: "", raw: &[], content_type: "" };
     for part in wire::parts(body) {
         match part? {

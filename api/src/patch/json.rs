@@ -20,7 +20,23 @@ pub fn apply(current: &Tree, patch: &Tree) -> Result<Tree, Rejected> {
         // Upstream drops the reason, too: the message and empty details are all that a client gets to know.
         one(&mut tree, operation, &mut copied).ok_or_else(unprocessable)?;
     }
+    for pointer in operations.iter().flat_map(|operation| [operation.path, operation.from]).flatten() {
+        sort_along(&mut tree, pointer);
+    }
     Ok(tree)
+}
+
+/// Upstream reads each object on its way into a map of Go, which it prints in order; the rest stays as it was.
+fn sort_along(tree: &mut Tree, pointer: &str) {
+    let (parents, _) = parts(pointer).unwrap_or_default();
+    let mut here = Some(tree);
+    let mut parents = parents.iter();
+    while let Some(found) = here {
+        if let Tree::Object(members) = found {
+            members.sort_keys();
+        }
+        here = parents.next().and_then(|part| step(found, part));
+    }
 }
 
 /// One operation. Names that are absent or null fail where they are needed.
@@ -73,7 +89,7 @@ fn decode(patch: &Tree) -> Result<Vec<Operation<'_>>, Rejected> {
 }
 
 fn unprocessable() -> Rejected {
-    Rejected::new(Reason::Invalid, "the server rejected our request due to an error in our request")
+    Rejected::unroutable(Reason::Invalid, "the server rejected our request due to an error in our request")
 }
 
 /// `None` if the operation does not apply.
@@ -120,15 +136,19 @@ fn find<'t>(tree: &'t Tree, pointer: &str) -> Option<(&'t Tree, String)> {
 
 fn find_mut<'t>(tree: &'t mut Tree, pointer: &str) -> Option<(&'t mut Tree, String)> {
     let (parents, key) = parts(pointer)?;
-    let holder = parents.iter().try_fold(tree, |tree, part| match tree {
+    let holder = parents.iter().try_fold(tree, |tree, part| step(tree, part))?;
+    (holder.is_object() || holder.is_array()).then_some((holder, key))
+}
+
+fn step<'t>(tree: &'t mut Tree, part: &str) -> Option<&'t mut Tree> {
+    match tree {
         Tree::Object(members) => members.get_mut(part),
         Tree::Array(all) => {
             let at = index(part, all.len(), all.len())?;
             all.get_mut(at)
         }
         _ => None,
-    })?;
-    (holder.is_object() || holder.is_array()).then_some((holder, key))
+    }
 }
 
 fn parts(pointer: &str) -> Option<(Vec<String>, String)> {
@@ -235,6 +255,16 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_on_the_way_is_in_order() {
+        let current = json!({"b": {"y": 1, "x": [{"d": 1, "c": 1}]}, "a": {"y": 1, "x": 1}});
+        let shown = |patch: Tree| apply(&current, &patch).expect("it applies").to_string();
+        let far = json!([{"op": "test", "path": "/b/x/0/c", "value": 1}]);
+        assert_eq!(shown(far), r#"{"a":{"y":1,"x":1},"b":{"x":[{"c":1,"d":1}],"y":1}}"#);
+        let near = json!([{"op": "replace", "path": "/b", "value": {"y": 1, "x": 1}}]);
+        assert_eq!(shown(near), r#"{"a":{"y":1,"x":1},"b":{"y":1,"x":1}}"#);
+    }
+
+    #[test]
     fn what_upstreams_library_lets_pass() {
         let check = |current: Tree, patch: Tree, expect: Tree| {
             assert_eq!(apply(&current, &patch).unwrap_or_else(|error| panic!("{patch}: {error:?}")), expect, "{patch}");
@@ -269,6 +299,7 @@ mod tests {
         for patch in all {
             let rejected = apply(&json!({"a": 1, "l": [0]}), &patch).unwrap_err();
             assert_eq!((rejected.code, rejected.reason), (422, Reason::Invalid), "{patch}");
+            assert_eq!(rejected.status()["details"], json!({}), "{patch}");
         }
         let many: Tree = vec![json!({"op": "test", "path": ""}); OPERATIONS_MAX + 1].into();
         assert_eq!(apply(&json!({}), &many).unwrap_err().code, 413);

@@ -19,6 +19,8 @@ pub fn apply(current: &Tree, patch: &Tree) -> Tree {
         let value = apply(merged.get(key).unwrap_or(&Tree::Null), change);
         merged.insert(key.clone(), value);
     }
+    // As Go prints a map; who is shown the outcome finds upstream's order.
+    merged.sort_keys();
     Tree::Object(merged)
 }
 
@@ -39,5 +41,11 @@ mod tests {
         check(json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1}));
         check(json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"}));
         check(json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}}));
+    }
+
+    #[test]
+    fn what_was_touched_is_in_order() {
+        let patched = apply(&json!({"b": {"y": 1, "x": 1}, "a": {"y": 1, "x": 1}}), &json!({"b": {"w": 1}}));
+        assert_eq!(patched.to_string(), r#"{"a":{"y":1,"x":1},"b":{"w":1,"x":1,"y":1}}"#);
     }
 }

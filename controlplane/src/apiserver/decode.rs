@@ -12,8 +12,6 @@ use std::fmt::Write as _;
 
 /// How much of a body that is not understood is shown to its sender, bytes.
 const SHOWN_BYTES_MAX: usize = 30;
-/// How upstream's scheme calls itself.
-const SCHEME: &str = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30";
 
 /// What belongs where a body was sent.
 pub(super) struct Wanted<'w> {
@@ -86,7 +84,7 @@ fn said(sent: Sent, bytes: &[u8], wanted: &Wanted<'_>) -> Result<Named, String> 
     let tree = match sent {
         Sent::Json => codec::json::parse(bytes).map_err(|error| named::parse_error(&error.to_string()))?,
         Sent::Yaml => codec::yaml::parse(bytes).map_err(|error| error.to_string())?,
-        Sent::Protobuf => Tree::Null,
+        Sent::Protobuf => codec::protobuf::open(bytes).map(|_| Tree::Null).map_err(|error| error.to_string())?,
     };
     named::named(&tree, (wanted.api_version, wanted.kind))
 }
@@ -156,16 +154,11 @@ fn check_named(named: &Named, wanted: &Wanted<'_>) -> Result<(), Rejected> {
     if wanted.custom.is_some() {
         return Ok(());
     }
-    let (kind, unfit) = (&named.kind, |why: &str| unfit(&named.kind, &named.version, wanted, why));
-    if !is_custom && !named.is_registered() {
-        return Err(unfit(&format!("no kind {kind:?} is registered for version {given:?} in scheme {SCHEME:?}")));
-    }
-    if !is_custom && named.is_internally(group, wanted.kind) {
+    if !is_custom && named.is_registered() && named.is_internally(group, wanted.kind) {
         return Err(other_version());
     }
-    let inside = if is_custom { version } else { named::internal_package(group) };
-    let why = format!("converting ({}.{kind}) to ({inside}.{}): unknown conversion", named.version, wanted.kind);
-    Err(unfit(&why))
+    let why = if is_custom { named.unconvertible(version, wanted.kind) } else { named.unfit(group, wanted.kind) };
+    Err(unfit(&named.kind, &named.version, wanted, &why))
 }
 
 impl Wanted<'_> {
@@ -221,6 +214,14 @@ mod tests {
             ),
         ] {
             assert_eq!(refusal(Sent::Json, body), format!("{start}{end}"));
+        }
+        let unrecognized = "the object provided is unrecognized (must be of type ConfigMap): ";
+        for (body, why) in [
+            ("", "empty data (<empty>)"),
+            ("k8s\0", "empty body (6b387300)"),
+            ("x", "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] (78)"),
+        ] {
+            assert_eq!(refusal(Sent::Protobuf, body), format!("{unrecognized}{why}"));
         }
         assert_eq!(refusal(Sent::Json, "null"), "{}");
         assert_eq!(refusal(Sent::Yaml, ""), "{}");

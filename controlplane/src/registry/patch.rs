@@ -2,10 +2,11 @@
 
 use super::write::{Owners, writer};
 use super::{Call, Registry, Written, scale};
+use api::codec::{self, named};
 use api::kinds::Kind;
 use api::object::edit;
 use api::rejected::{Cause, Reason};
-use api::{Rejected, Tree, codec, managed_fields, patch};
+use api::{Rejected, Tree, managed_fields, patch};
 use client::Patch;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,7 +33,6 @@ impl Registry {
             let change = |old: &Tree| {
                 let (new, problems) = patched(old, call.kind.schema(), Some(call.kind), &patch, call.strictness)?;
                 warn(&problems);
-                check_kind(&call, &new, &patch)?;
                 check_name(&call, &new)?;
                 Ok(new)
             };
@@ -123,9 +123,14 @@ fn patched(
             Patch::Strategic(patch) => patch::shown(patch),
             _ => new.to_string(),
         };
-        Rejected::invalid("", "", "", vec![Cause::invalid("patch", &Tree::String(shown), why)])
+        no_patch(shown, why)
     };
-    let (mut new, mut problems) = match codec::conform_as(apply()?, schema, strictness) {
+    let new = apply()?;
+    // The other patches are to JSON, which upstream reads again; a strategic merge patch is to an object.
+    if let (Some(kind), Patch::Json(_) | Patch::Merge(_)) = (kind, patch) {
+        check_kind(kind, &new)?;
+    }
+    let (mut new, mut problems) = match codec::conform_as(new, schema, strictness) {
         Ok(conformed) => conformed,
         Err(error) => {
             let new = apply()?;
@@ -160,20 +165,29 @@ fn object(patch: &Tree) -> Result<&Tree, Rejected> {
 }
 
 /// A patch may not make another kind of the object.
-fn check_kind(call: &Call<'_>, new: &Tree, patch: &Patch) -> Result<(), Rejected> {
-    let (kind, version) = (edit::text(new, &["kind"]), edit::text(new, &["apiVersion"]));
-    let is_same =
-        (kind.is_empty() || kind == call.kind.kind) && (version.is_empty() || version == call.kind.api_version());
-    if is_same || matches!(patch, Patch::Strategic(_)) {
+fn check_kind(kind: &Kind, new: &Tree) -> Result<(), Rejected> {
+    let no_patch = |why: &str| no_patch(new.to_string(), why);
+    let named = named::named(new, (&kind.api_version(), &kind.kind)).map_err(|why| no_patch(&why))?;
+    let is_version = named.api_version() == kind.api_version();
+    if is_version && named.kind == kind.kind {
         return Ok(());
     }
-    let why = if version.is_empty() || version == call.kind.api_version() {
-        format!("{kind} in version {:?} cannot be handled as a {}", call.kind.version(), call.kind.kind)
-    } else {
-        format!("no kind {kind:?} is registered for version {version:?}")
-    };
-    let cause = Cause::invalid("patch", &Tree::String(new.to_string()), why);
-    Err(Rejected::invalid("", "", "", vec![cause]))
+    if kind.is_custom() {
+        let (said, version) = (&named.kind, named.api_version());
+        return Err(no_patch(&match is_version {
+            true => format!("{said} in version {:?} cannot be handled as a {}", named.version, kind.kind),
+            false => format!("no kind {said:?} is registered for version {version:?}"),
+        }));
+    }
+    // Upstream reads it as what it says it is, before it finds that this is not what is wanted.
+    let unread = api::fields::type_of_kind(&named.group, &named.version, &named.kind)
+        .and_then(|schema| codec::conform_as(new.clone(), Some(schema), codec::Strictness::Ignore).err());
+    Err(no_patch(&unread.map_or_else(|| named.unfit(kind.group(), &kind.kind), |error| error.to_string())))
+}
+
+/// A patch whose outcome is no object of the kind; `shown` is what upstream shows of it.
+fn no_patch(shown: String, why: &str) -> Rejected {
+    Rejected::invalid("", "", "", vec![Cause::invalid("patch", &Tree::String(shown), why)])
 }
 
 /// What is written has to be what the URL names.
