@@ -103,6 +103,14 @@ pub fn canonical_as(tree: Tree, schema: Option<TypeRef>) -> Tree {
     shape::canonical(tree, schema)
 }
 
+/// Lists and maps that are empty are not set once they have been stored: upstream stores protobuf, which does not know
+/// them apart, and prints null where a field is always printed.
+pub fn unset_empty(tree: &mut Tree, kind: &Kind) {
+    if let Some(schema) = kind.schema() {
+        shape::unset_empty(tree, schema, 0);
+    }
+}
+
 /// The message of a request refused for its problems, as kube-apiserver words it.
 #[must_use]
 pub fn strict_error(problems: &[Problem]) -> String {

@@ -114,6 +114,28 @@ pub fn apply(
     Ok(new)
 }
 
+/// Gives `new` the record of `old` if nothing but times sets them apart: when somebody wrote is no change by itself.
+pub fn keep_times(old: &Tree, new: &mut Tree) {
+    let (before, after) = (entries(old), entries(new));
+    let is_same = before.len() == after.len() && before.iter().zip(after).all(|(a, b)| equal_but_for(&["time"], a, b));
+    let own = ["managedFields", "resourceVersion"];
+    if before != after
+        && is_same
+        && equal_but_for(&["metadata"], old, new)
+        && equal_but_for(&own, &old["metadata"], &new["metadata"])
+    {
+        new["metadata"]["managedFields"] = before.to_vec().into();
+    }
+}
+
+fn equal_but_for(keys: &[&str], left: &Tree, right: &Tree) -> bool {
+    let members = |tree: &Tree| -> Map<String, Tree> {
+        let all = tree.as_object().into_iter().flatten().filter(|(key, _)| !keys.contains(&key.as_str()));
+        all.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    members(left) == members(right)
+}
+
 /// The fields of an entry that somebody else would change.
 type Clash = (Entry, Vec<String>);
 
@@ -288,9 +310,13 @@ fn take_apply(entries: &mut Vec<Entry>, writer: Writer<'_>) -> Option<Entry> {
     entries.iter().position(is_own).map(|at| entries.remove(at))
 }
 
-fn read(object: &Tree) -> Vec<Entry> {
+fn entries(object: &Tree) -> &[Tree] {
     let all = object.get("metadata").and_then(|meta| meta.get("managedFields")).and_then(Tree::as_array);
-    all.into_iter().flatten().filter_map(Entry::read).collect()
+    all.map(Vec::as_slice).unwrap_or_default()
+}
+
+fn read(object: &Tree) -> Vec<Entry> {
+    entries(object).iter().filter_map(Entry::read).collect()
 }
 
 fn write(object: &mut Tree, mut entries: Vec<Entry>) {

@@ -5,6 +5,9 @@
 use crate::object::edit;
 use crate::{Kind, Tree};
 
+/// Where a DaemonSet counts its templates: a field inside kube-apiserver, which the API shows as an annotation.
+pub const TEMPLATE_GENERATION: &[&str] = &["metadata", "annotations", "deprecated.daemonset.template.generation"];
+
 /// Whether a PUT without a resourceVersion overwrites whatever is there. Elsewhere the version must be told.
 #[must_use]
 pub fn allows_unconditional_update(kind: &Kind) -> bool {
@@ -32,7 +35,7 @@ pub fn creates_on_update(kind: &Kind) -> bool {
     }
 }
 
-/// Whether `metadata.generation` of a new object is 1. It is absent elsewhere.
+/// Whether `metadata.generation` of a new object is 1. Elsewhere it is what its maker says, and never changes.
 #[must_use]
 pub fn has_generation(kind: &Kind) -> bool {
     match (kind.group(), kind.kind.as_str()) {

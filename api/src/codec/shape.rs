@@ -79,6 +79,30 @@ pub(super) fn printed(field: &Field, value: Option<Tree>, depth: usize) -> Optio
     }
 }
 
+/// Makes null of what is empty, and printed all the same.
+pub(super) fn unset_empty(tree: &mut Tree, schema: TypeRef, depth: usize) {
+    let Tree::Object(map) = tree else { return };
+    for (key, value) in map {
+        let Some(field) = schema.position(key).map(|at| schema.fields()[at]) else { continue };
+        let is_many = field.container != Container::Single;
+        if is_many && !field.omitempty && !field.pointer && is_empty(value) {
+            *value = Tree::Null;
+        }
+        let Value::Object(inner) = field.value else { continue };
+        if inner.is_bare() || depth >= DEPTH_MAX {
+            continue;
+        }
+        match (field.container, value) {
+            (Container::Single, value) => unset_empty(value, inner, depth + 1),
+            (Container::List, Tree::Array(all)) => all.iter_mut().for_each(|one| unset_empty(one, inner, depth + 1)),
+            (Container::Map, Tree::Object(all)) => {
+                all.values_mut().for_each(|one| unset_empty(one, inner, depth + 1));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What is nil in Go when it is not set: pointers, byte slices, and the types that stand for one of their members.
 fn is_nil_able(field: &Field) -> bool {
     field.pointer || field.value == Value::Bytes || matches!(field.value, Value::Object(inner) if inner.is_bare())

@@ -82,6 +82,28 @@ fn keys_come_in_the_order_of_the_table_and_nulls_go() {
 }
 
 #[test]
+fn what_is_no_base64_is_told_where_go_stops() {
+    let secret = kinds::find(&crate::resource::SECRETS).unwrap();
+    for (text, at) in
+        [("1", 0), ("!!!", 0), ("YQ", 0), ("YWJjYQ", 4), ("YW*=", 2), ("YQ=", 3), ("YQ=x", 3), ("YQ==x", 4), ("=", 0)]
+    {
+        let body = json!({"data": {"a": text}}).to_string();
+        let error = json::decode(body.as_bytes(), secret, Strictness::Warn).unwrap_err();
+        assert_eq!(error.to_string(), format!("illegal base64 data at input byte {at}"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_empty_is_not_set_once_it_is_stored() {
+    let mut tree = json!({"metadata": {"name": "a", "labels": {}},
+        "spec": {"template": {"spec": {"containers": [], "volumes": []}}}});
+    unset_empty(&mut tree, deployment());
+    let expect = json!({"metadata": {"name": "a", "labels": {}},
+        "spec": {"template": {"spec": {"containers": null, "volumes": []}}}});
+    assert_eq!(tree, expect);
+}
+
+#[test]
 fn zero_values_are_printed_as_go_does() {
     let tree = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "labels": {}},
         "spec": {"replicas": 0, "paused": false, "minReadySeconds": 0}});

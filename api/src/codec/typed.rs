@@ -416,7 +416,25 @@ fn check_base64(text: &str) -> Result<(), String> {
     if standard.decode(text).is_ok() || standard.decode(text.replace(['\r', '\n'], "")).is_ok() {
         return Ok(());
     }
-    let is_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
-    let at = text.bytes().position(|byte| !is_alphabet(&byte)).unwrap_or(text.len());
-    Err(format!("illegal base64 data at input byte {at}"))
+    Err(format!("illegal base64 data at input byte {}", base64_fault(text.as_bytes()).unwrap_or(text.len())))
+}
+
+/// Where Go stops reading base64.
+fn base64_fault(text: &[u8]) -> Option<usize> {
+    let mut of_four = 0;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'=' if of_four < 2 => return Some(at),
+            b'=' => {
+                let mut rest = (at + 1..text.len()).filter(|at| !b"\r\n".contains(&text[*at]));
+                // Two digits of four want two signs.
+                let second = if of_four == 2 { Some(rest.next().unwrap_or(text.len())) } else { None };
+                return second.filter(|at| text.get(*at) != Some(&b'=')).or_else(|| rest.next());
+            }
+            byte if byte.is_ascii_alphanumeric() || b"+/".contains(byte) => of_four = (of_four + 1) % 4,
+            _ => return Some(at),
+        }
+    }
+    (of_four > 0).then(|| text.len() - of_four)
 }

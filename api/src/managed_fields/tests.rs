@@ -181,3 +181,20 @@ fn what_a_subresource_puts_back_is_not_owned() {
     let main = apply(kind, Some(&first), &status(9), writer("main", "apps/v1"), true, at(0)).unwrap();
     assert_eq!((&main["spec"]["replicas"], &main["status"]["replicas"]), (&json!(7), &json!(1)));
 }
+
+#[test]
+fn a_time_alone_is_no_change() {
+    let kind = kinds::find(&CONFIG_MAPS).unwrap();
+    let mut old = map(json!({"a": "1"}));
+    update(kind, None, &mut old, None, writer("m", "v1"), at(1));
+    let later = |data: Tree| {
+        let mut new = map(data);
+        update(kind, None, &mut new, None, writer("m", "v1"), at(2));
+        new["metadata"]["resourceVersion"] = "7".into();
+        keep_times(&old, &mut new);
+        new["metadata"]["managedFields"][0]["time"].clone()
+    };
+    assert_eq!(later(json!({"a": "1"})), "1970-01-01T00:00:01Z");
+    assert_eq!(later(json!({"a": "2"})), "1970-01-01T00:00:02Z");
+    assert_eq!(later(json!({"b": "1"})), "1970-01-01T00:00:02Z");
+}

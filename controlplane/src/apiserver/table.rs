@@ -14,7 +14,7 @@ use api::custom::columns::{self, Column};
 use api::kinds::{self, Kind};
 use api::object::edit;
 use api::time::{self, Timestamp};
-use api::{Object, Rejected, Tree};
+use api::{Object, Rejected, Tree, strategy};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 use std::cell::Cell;
@@ -144,8 +144,8 @@ impl View<'_> {
         (!bytes.is_empty()).then_some(bytes)
     }
 
-    fn partial(&self, mut tree: Tree) -> Tree {
-        let meta = edit::remove(&mut tree, &["metadata"]).unwrap_or_default();
+    fn partial(&self, tree: Tree) -> Tree {
+        let meta = metadata_of(self.kind, tree);
         json!({ "kind": "PartialObjectMetadata", "apiVersion": self.api_version(), "metadata": meta })
     }
 }
@@ -175,6 +175,17 @@ fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: &Now) -> Vec<
         .or_else(|| cluster::cells(kind, tree, now))
         .or_else(|| rest::cells(kind, tree, now));
     own.unwrap_or_else(|| rest::by_name(columns, tree, now))
+}
+
+/// Upstream takes it from its internal object, in which a DaemonSet's count of templates is a field and no annotation.
+fn metadata_of(kind: &Kind, mut tree: Tree) -> Tree {
+    if kind.group() == "apps" && kind.kind == "DaemonSet" {
+        edit::remove(&mut tree, strategy::TEMPLATE_GENERATION);
+        if count(&tree, &["metadata", "annotations"]) == 0 {
+            edit::remove(&mut tree, &["metadata", "annotations"]);
+        }
+    }
+    edit::remove(&mut tree, &["metadata"]).unwrap_or_default()
 }
 
 fn name(tree: &Tree) -> Tree {

@@ -40,10 +40,8 @@ pub(super) fn again(object: &Object, revision: u64) -> Arc<Object> {
     at_revision(object.json(), revision).expect("the bytes were an object before")
 }
 
-/// An object that is not stored (dry run, virtual kinds): no resourceVersion.
+/// An object that is not stored (dry run, virtual kinds): it has the resourceVersion that was sent, if any.
 pub(super) fn unstored(tree: Tree, kind: &Kind) -> Result<Arc<Object>, Rejected> {
-    let mut tree = tree;
-    edit::remove(&mut tree, &["metadata", "resourceVersion"]);
     Object::from_tree(&api::codec::canonical(tree, kind)).map(Arc::new).map_err(Rejected::internal)
 }
 

@@ -3,8 +3,9 @@
 use super::{Call, definitions};
 use api::kinds::Kind;
 use api::object::edit;
+use api::strategy::{self, TEMPLATE_GENERATION};
 use api::time::{self, Timestamp};
-use api::{Rejected, Tree, strategy};
+use api::{Rejected, Tree};
 use rand::Rng;
 use serde_json::json;
 
@@ -16,9 +17,6 @@ const GENERATED_MAX: usize = 63 - SUFFIX_CHARS;
 
 /// Fields of metadata that only the server sets.
 const OWN: &[&str] = &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
-
-/// Where a DaemonSet counts its templates.
-const TEMPLATE_GENERATION: &[&str] = &["metadata", "annotations", "deprecated.daemonset.template.generation"];
 
 /// Prepares a new object. True if its name was drawn.
 pub(super) fn create(call: &Call<'_>, kind: &Kind, tree: &mut Tree, now: Timestamp) -> Result<bool, Rejected> {
@@ -40,10 +38,9 @@ pub(super) fn create(call: &Call<'_>, kind: &Kind, tree: &mut Tree, now: Timesta
     edit::set(tree, &["metadata", "creationTimestamp"], time::seconds(now));
     edit::set(tree, &["kind"], kind.kind.as_str());
     edit::set(tree, &["apiVersion"], kind.api_version());
+    // Elsewhere it is what the client says.
     if strategy::has_generation(kind) {
         edit::set(tree, &["metadata", "generation"], 1);
-    } else {
-        edit::remove(tree, &["metadata", "generation"]);
     }
     first_status(kind, tree, now);
     match (kind.group(), kind.kind.as_str()) {
@@ -143,10 +140,15 @@ pub(super) fn check_uid(call: &Call<'_>, old: &Tree, new: &Tree) -> Result<(), R
 
 /// Prepares a change: whoever writes the object leaves its status alone, and the other way round. Both are canonical.
 pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
-    // Another uid is for the validation to refuse, as everything that never changes.
-    let is_given = !edit::text(new, &["metadata", "uid"]).is_empty();
-    let kept = OWN.iter().chain(&["name", "namespace", "generation"]);
-    for key in kept.filter(|key| **key != "uid" || !is_given) {
+    // What is another one is for the validation to refuse, as everything that never changes.
+    let is_refused = |key: &str| match key {
+        "uid" | "deletionGracePeriodSeconds" => has(new, key),
+        "deletionTimestamp" => !has(old, key),
+        _ => false,
+    };
+    let kept: Vec<&str> =
+        OWN.iter().chain(&["name", "namespace", "generation"]).copied().filter(|key| !is_refused(key)).collect();
+    for key in kept {
         keep(old, new, &["metadata", key]);
     }
     edit::set(new, &["kind"], kind.kind.as_str());
@@ -159,6 +161,9 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
                 }
             }
             keep_metadata(kind, old, new);
+            if is_daemon_set(kind) {
+                template_generation(new, templates(old));
+            }
         }
         Some("finalize") => keep(old, new, &["status"]),
         below => {
@@ -176,11 +181,10 @@ pub(super) fn update(call: &Call<'_>, kind: &Kind, old: &Tree, new: &mut Tree) {
             if definitions::is_definition(kind) {
                 definitions::note_stored(new);
             }
-            if kind.group() == "apps" && kind.kind == "DaemonSet" {
-                let number = edit::text(old, TEMPLATE_GENERATION).parse().unwrap_or(0);
+            if is_daemon_set(kind) {
                 let template = &["spec", "template"];
                 let is_new = edit::at(old, template) != edit::at(new, template);
-                template_generation(new, number + i64::from(is_new));
+                template_generation(new, templates(old) + i64::from(is_new));
             }
             if strategy::is_new_generation(kind, old, new) {
                 let generation = edit::integer(old, &["metadata", "generation"]).unwrap_or(0);
@@ -231,9 +235,22 @@ fn keep_metadata(kind: &Kind, old: &Tree, new: &mut Tree) {
     }
 }
 
+fn is_daemon_set(kind: &Kind) -> bool {
+    kind.group() == "apps" && kind.kind == "DaemonSet"
+}
+
+/// How many templates a DaemonSet has had.
+fn templates(tree: &Tree) -> i64 {
+    edit::text(tree, TEMPLATE_GENERATION).parse().unwrap_or(0)
+}
+
 /// Counts the templates of a DaemonSet in the annotation that upstream keeps for it.
 fn template_generation(tree: &mut Tree, number: i64) {
     edit::set(tree, TEMPLATE_GENERATION, number.max(1).to_string());
+}
+
+fn has(tree: &Tree, key: &str) -> bool {
+    edit::at(tree, &["metadata", key]).is_some_and(|value| !value.is_null() && value != "")
 }
 
 fn keep(old: &Tree, new: &mut Tree, path: &[&str]) {

@@ -2,7 +2,9 @@ mod kinds;
 
 use super::*;
 use crate::store::memory;
-use api::resource::{CONFIG_MAPS, DEPLOYMENTS, JOBS, LEASES, NAMESPACES, NODES, PODS, RUNTIME_CLASSES, SERVICES};
+use api::resource::{
+    CONFIG_MAPS, DEPLOYMENTS, JOBS, LEASES, LIMIT_RANGES, NAMESPACES, NODES, PODS, RUNTIME_CLASSES, SERVICES,
+};
 use client::cluster::{Cluster, ListOptions, Target, WatchOptions, WriteOptions};
 use client::{DeleteOptions, Event, Patch};
 use futures::StreamExt;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 const MANAGED_FIELDS: &[&str] = &["metadata", "managedFields"];
+const RESOURCE_VERSION: &[&str] = &["metadata", "resourceVersion"];
 /// How often a patch is tried on an object that others change meanwhile.
 const TRIES: usize = 16;
 /// How often another free name, address or port is drawn.
@@ -120,6 +121,7 @@ impl Registry {
                 let object = encoded::unstored(put.tree, stored_kind)?;
                 return Ok(Written { object: convert::out(call.kind, &object)?, created: true, warnings: Vec::new() });
             }
+            check_unversioned(&put.tree)?;
             let (made, left) = self.put_new(&call, stored_kind, put, &name).await?;
             tree = undrawn.clone().unwrap_or(left);
             match made {
@@ -176,6 +178,7 @@ impl Registry {
         self.check(call.user, &attributes)?;
         let mut object = object;
         edit::set(&mut object, &["metadata", "name"], call.name);
+        edit::remove(&mut object, RESOURCE_VERSION);
         self.create_owned(*call, object, owners).await
     }
 
@@ -189,6 +192,7 @@ impl Registry {
     ) -> Result<(Option<Arc<Object>>, Tree), Rejected> {
         let key = keys::object(&keys::collection(&kind.resource), &keys::place(call.namespace, name));
         let bytes = encoded::encode(&mut put.tree, kind);
+        edit::remove(&mut put.tree, &["metadata", "resourceVersion"]);
         let txn = put.claims.txn(Compare::absent(key.clone()), Op::put(key.clone(), bytes.clone()), &key);
         let done = self.0.kv.txn(txn).await;
         let done = done.map_err(|error| failed(&error))?;
@@ -254,13 +258,13 @@ impl Registry {
             let old = convert::out(call.kind, &stored.object)?;
             let old_tree = old.tree();
             let new = new(&old_tree)?;
-            let wanted = edit::text(&new, &["metadata", "resourceVersion"]);
-            let is_conditional = !wanted.is_empty() && wanted != "0";
+            let wanted = edit::text(&new, RESOURCE_VERSION);
+            let is_conditional = is_version(wanted)?;
             if !is_conditional && !strategy::allows_unconditional_update(call.kind) {
                 let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
                 return Err(Rejected::invalid(call.kind.group(), &resource.plural, call.name, vec![cause]));
             }
-            if is_conditional && wanted != edit::text(&old_tree, &["metadata", "resourceVersion"]) {
+            if is_conditional && wanted != edit::text(&old_tree, RESOURCE_VERSION) {
                 // The memory may lag behind what the client has seen.
                 self.refresh().await?;
                 if self.stored(call).is_some_and(|now| now.object.revision() != old.revision()) {
@@ -306,7 +310,10 @@ impl Registry {
         let mut put = Put { tree: new, claims: Claims::default() };
         let is_namespace = kind.group().is_empty() && kind.kind == "Namespace";
         let causes = match call.subresource.filter(|_| is_below) {
-            Some(below) if is_namespace => namespace::check(below, &put.tree),
+            Some(below) if is_namespace => {
+                let causes = validate::status(kind, &put.tree, old_stored);
+                causes.into_iter().chain(namespace::check(below, &put.tree)).collect()
+            }
             Some(_) => validate::status(kind, &put.tree, old_stored),
             None => validate::update(kind, &put.tree, old_stored),
         };
@@ -321,6 +328,7 @@ impl Registry {
             self.check_limits(kind, &put.tree, false)?;
             put.claims.charges = self.charge(call, kind, &put.tree, Some(old_stored))?;
         }
+        managed_fields::keep_times(old_stored, &mut put.tree);
         let is_finished = prepare::is_finished(kind, &put.tree);
         let bytes = encoded::encode(&mut put.tree, kind);
         if is_finished {
@@ -380,8 +388,28 @@ impl Registry {
     }
 }
 
+/// Whether a change asks for one version of the object: nothing and 0 are any.
+fn is_version(version: &str) -> Result<bool, Rejected> {
+    if version.is_empty() {
+        return Ok(false);
+    }
+    match version.parse::<u64>() {
+        Ok(version) => Ok(version > 0),
+        Err(_) => Err(Rejected::bad_request(format!("strconv.ParseUint: parsing {version:?}: invalid syntax"))),
+    }
+}
+
+/// What is new has no version yet. One that is none does not matter, as upstream has it.
+fn check_unversioned(tree: &Tree) -> Result<(), Rejected> {
+    if is_version(edit::text(tree, RESOURCE_VERSION)).unwrap_or(false) {
+        return Err(Rejected::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    Ok(())
+}
+
 /// Makes a defaulted tree of `kind` one of the kind that is stored, which it returns.
 fn stored_form<'a>(kind: &'a Arc<Kind>, tree: &mut Tree) -> &'a Arc<Kind> {
+    codec::unset_empty(tree, kind);
     let Some(stored) = convert::into_stored(kind, tree) else { return kind };
     api::defaults::apply(stored, tree);
     stored

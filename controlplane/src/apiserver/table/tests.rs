@@ -80,6 +80,15 @@ fn rows_carry_what_was_asked_for() {
 }
 
 #[test]
+fn a_daemon_sets_count_of_templates_is_no_metadata() {
+    let kind = kinds::find(&api::resource::DAEMON_SETS).expect("built in");
+    let shown = |annotations: Tree| metadata_of(kind, json!({"metadata": {"name": "a", "annotations": annotations}}));
+    let count = "deprecated.daemonset.template.generation";
+    assert_eq!(shown(json!({count: "1"})), json!({"name": "a"}));
+    assert_eq!(shown(json!({count: "1", "b": "c"}))["annotations"], json!({"b": "c"}));
+}
+
+#[test]
 fn services_and_nodes_have_their_own_cells() {
     let service = row(
         &SERVICES,

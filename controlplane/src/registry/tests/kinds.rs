@@ -109,4 +109,83 @@ async fn nodes_claims_and_daemon_sets_get_what_upstream_gives_them() {
         Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "j"}]}}}}));
     let patched = local.patch(at(sets, "d"), patch, WriteOptions::default()).await.expect("patched").tree();
     assert_eq!((count(&patched), &patched["metadata"]["generation"]), (json!("2"), &json!(2)));
+    let target = at(sets, "d").subresource("status");
+    let patch = Patch::Json(json!([{"op": "replace", "path": "/metadata/annotations", "value": {"a": "b"}}]));
+    let patched = local.patch(target, patch, WriteOptions::default()).await.expect("patched").tree();
+    assert_eq!((count(&patched), &patched["metadata"]["annotations"]["a"]), (json!("2"), &json!("b")));
+}
+
+#[tokio::test]
+async fn what_is_always_printed_is_null_when_it_is_empty() {
+    let local = local().await;
+    let tree = json!({"metadata": {"name": "l"}, "spec": {"limits": []}});
+    let made = create(&local, &LIMIT_RANGES, tree.clone()).await;
+    assert_eq!(made.tree()["spec"], json!({"limits": null}));
+    let again = local.update(at(&LIMIT_RANGES, "l"), tree, WriteOptions::default()).await.expect("the same");
+    assert_eq!(again.revision(), made.revision());
+    let patch = Patch::Strategic(json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}));
+    let patched = local.patch(at(&LIMIT_RANGES, "l"), patch, WriteOptions::default()).await.expect("patched").tree();
+    assert_eq!(patched["spec"]["limits"][0]["type"], "Pod");
+    let slices = Resource::new("discovery.k8s.io", "v1", "endpointslices");
+    let tree = json!({"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [], "ports": []});
+    let made = create(&local, &slices, tree).await.tree();
+    let patch = Patch::Merge(json!({"endpoints": []}));
+    let same = local.patch(at(&slices, "s"), patch, WriteOptions::default()).await.expect("the same").tree();
+    assert_eq!((&made["endpoints"], &same["metadata"]["generation"]), (&Value::Null, &json!(1)));
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_versions_and_times() {
+    let local = local().await;
+    let with = |key: &str, value: Value| {
+        let mut tree = named("m");
+        tree["metadata"][key] = value;
+        tree
+    };
+    let make = |tree: Value, dry_run: bool| {
+        local.create(at(&CONFIG_MAPS, ""), tree, WriteOptions { dry_run, ..WriteOptions::default() })
+    };
+    let shown = make(with("resourceVersion", json!("5")), true).await.expect("a dry run");
+    assert_eq!(shown.tree()["metadata"]["resourceVersion"], "5");
+    let versioned = make(with("resourceVersion", json!("5")), false).await.expect_err("a version");
+    let said = "resourceVersion should not be set on objects to be created";
+    assert_eq!((versioned.to_string().as_str(), versioned.rejected().map(|why| why.code)), (said, Some(400)));
+    let negative = make(with("generation", json!(-1)), true).await.expect_err("no generation");
+    assert_eq!(
+        negative.to_string(),
+        "ConfigMap \"m\" is invalid: metadata.generation: Invalid value: -1: must be greater than or equal to 0"
+    );
+    let made = make(with("generation", json!(7)), false).await.expect("made").tree();
+    assert_eq!(made["metadata"]["generation"], 7);
+    let patch = |key: &str, value: Value| {
+        let patch = Patch::Merge(json!({"metadata": {key: value}}));
+        local.patch(at(&CONFIG_MAPS, "m"), patch, WriteOptions::default())
+    };
+    assert_eq!(patch("generation", json!(9)).await.expect("kept").tree()["metadata"]["generation"], 7);
+    let immutable = patch("deletionTimestamp", json!("2001-01-01T00:00:00Z")).await.expect_err("not by a change");
+    assert!(
+        immutable.to_string().ends_with("Invalid value: \"2001-01-01T00:00:00Z\": field is immutable"),
+        "{immutable}"
+    );
+    let none = patch("resourceVersion", json!("x")).await.expect_err("no version");
+    assert_eq!(none.to_string(), "strconv.ParseUint: parsing \"x\": invalid syntax");
+    let space = Target::cluster(&NAMESPACES, "default").subresource("status");
+    let patch = Patch::Merge(json!({"metadata": {"deletionTimestamp": "2001-01-01T00:00:00Z"}}));
+    local.patch(space, patch, WriteOptions::default()).await.expect_err("nor by its status");
+}
+
+#[tokio::test]
+async fn a_patch_makes_no_other_kind() {
+    let local = local().await;
+    create(&local, &CONFIG_MAPS, named("m")).await;
+    for (patch, why) in [
+        (json!({"kind": "Secret"}), "converting (v1.Secret) to (core.ConfigMap): unknown conversion"),
+        (json!({"kind": "Secret", "data": {"a": "1"}}), "illegal base64 data at input byte 0"),
+        (json!({"apiVersion": "v2"}), "no kind \"ConfigMap\" is registered for version \"v2\" in scheme"),
+    ] {
+        let refused = local.patch(at(&CONFIG_MAPS, "m"), Patch::Merge(patch), WriteOptions::default()).await;
+        let refused = refused.expect_err(why).to_string();
+        let start = "\"\" is invalid: patch: Invalid value: \"{\\\"apiVersion\\\":";
+        assert!(refused.trim_start().starts_with(start) && refused.contains(why), "{refused}");
+    }
 }
