@@ -245,7 +245,7 @@ impl Server {
         }
         match self.document(&request).await? {
             Some(response) => Ok(response),
-            None => Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n")),
+            None => Ok(answer::nothing_there()),
         }
     }
 

@@ -210,6 +210,11 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
     bytes_of(status, text, "text/plain; charset=utf-8")
 }
 
+/// What Go's own router says of a path that nobody takes.
+pub(super) fn nothing_there() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
 /// A refusal, in an encoding that the client takes, if there is one.
 pub(super) fn refusal(rejected: &Rejected, accept: &str, pretty: bool) -> Response<Body> {
     let status = StatusCode::from_u16(rejected.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
