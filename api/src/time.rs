@@ -1,7 +1,13 @@
 //! Times as Kubernetes writes them. Nothing here reads a clock: the time comes from the caller.
 
+pub use jiff::tz::TimeZone;
+use jiff::tz::TimeZoneDatabase;
 pub use jiff::{SignedDuration, Timestamp};
+use std::sync::LazyLock;
 use std::time::Duration;
+
+/// The time zones that come with the binary: a device may have none of its own, and all members of a cluster must agree.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// RFC 3339 in UTC with whole seconds: `metav1.Time`.
 #[must_use]
@@ -19,6 +25,29 @@ pub fn micros(at: Timestamp) -> String {
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok()
+}
+
+/// RFC 3339 with whole seconds, in a zone, as Go's `time.RFC3339` shows it.
+#[must_use]
+pub fn seconds_in(at: Timestamp, zone: &TimeZone) -> String {
+    let at = at.to_zoned(zone.clone());
+    let form = if at.offset().is_zero() { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%:z" };
+    at.strftime(form).to_string()
+}
+
+/// RFC 1123 in UTC, as Go's `time.RFC1123Z` shows it: `Thu, 01 Jan 2026 02:00:00 +0000`.
+#[must_use]
+pub fn for_people(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+}
+
+/// The zone of an IANA name, spelled exactly so. `None` if there is none.
+#[must_use]
+pub fn zone(name: &str) -> Option<TimeZone> {
+    if name == "UTC" {
+        return Some(TimeZone::UTC);
+    }
+    ZONES.get(name).ok().filter(|zone| zone.iana_name() == Some(name))
 }
 
 /// A length of time as in Go's flags and `metav1.Duration`: `1h30m`, `40s`, `500ms`. `None` if it is none, or negative.
@@ -93,6 +122,20 @@ mod tests {
         assert_eq!(seconds(at), "2026-01-02T02:04:05Z");
         assert_eq!(micros(at), "2026-01-02T02:04:05.678901Z");
         assert_eq!(parse("yesterday"), None);
+    }
+
+    #[test]
+    fn zones() {
+        let at = parse("2026-07-01T02:00:00Z").unwrap();
+        let show = |name: &str| zone(name).map(|zone| seconds_in(at, &zone));
+        assert_eq!(show("Europe/Berlin").as_deref(), Some("2026-07-01T04:00:00+02:00"));
+        assert_eq!(show("UTC").as_deref(), Some("2026-07-01T02:00:00Z"));
+        assert_eq!(show("Etc/UTC").as_deref(), Some("2026-07-01T02:00:00Z"));
+        assert_eq!(show("Asia/Calcutta").as_deref(), Some("2026-07-01T07:30:00+05:30"));
+        for wrong in ["", "Local", "europe/berlin", "Mars/Base", "+02:00", "CET-1CEST"] {
+            assert_eq!(show(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(for_people(at), "Wed, 01 Jul 2026 02:00:00 +0000");
     }
 
     #[test]

@@ -28,7 +28,6 @@ mod pod_update;
 mod rbac;
 mod resources;
 mod scale;
-mod schedule;
 mod security;
 mod service;
 mod shown;
@@ -68,7 +67,7 @@ pub fn create(kind: &Kind, tree: &Tree) -> Vec<Cause> {
         new_metadata(kind, &root, test, &mut found);
     }
     by_definition(kind, tree, None, &mut found);
-    content(kind, &root, &mut found);
+    content(kind, &root, None, &mut found);
     match (kind.group(), kind.kind.as_str()) {
         ("", "Pod") => pod::created(&root, &mut found),
         ("networking.k8s.io", "Ingress") => ingress::created(&root, &mut found),
@@ -104,11 +103,11 @@ pub fn update(kind: &Kind, new: &Tree, old: &Tree) -> Vec<Cause> {
     // An unchanged spec was valid when it was written.
     if !new.has("spec") || new.get("spec").value() != old.get("spec").value() {
         let before = found.causes.len();
-        content(kind, &new, &mut found);
+        content(kind, &new, Some(&old), &mut found);
         if repeated.content && found.causes.len() > before {
             match (kind.group(), kind.kind.as_str()) {
                 ("batch", "Job") => job::whole_spec(&new.get("spec"), &mut found),
-                _ => content(kind, &new, &mut found),
+                _ => content(kind, &new, Some(&old), &mut found),
             }
         }
     }
@@ -189,7 +188,8 @@ fn has_known_finalizers(kind: &Kind) -> bool {
         && !matches!(kind.kind.as_str(), "Event" | "PodDisruptionBudget")
 }
 
-fn content(kind: &Kind, root: &Place<'_, '_>, found: &mut Findings) {
+/// What a kind asks of an object, which may replace an old one.
+fn content(kind: &Kind, root: &Place<'_, '_>, old: Option<&Place<'_, '_>>, found: &mut Findings) {
     match (kind.group(), kind.kind.as_str()) {
         ("", "ConfigMap") => config::config_map(root, found),
         ("", "Endpoints") => endpoints::endpoints(root, found),
@@ -210,7 +210,7 @@ fn content(kind: &Kind, root: &Place<'_, '_>, found: &mut Findings) {
         ("apps", "Deployment") => workload::deployment(root, found),
         ("apps", "ReplicaSet") => workload::replica_set(root, found),
         ("apps", "StatefulSet") => workload::stateful_set(root, found),
-        ("batch", "CronJob") => job::cron_job(root, found),
+        ("batch", "CronJob") => job::cron_job(root, old, found),
         ("batch", "Job") => job::job(root, found),
         ("autoscaling", "HorizontalPodAutoscaler") => scale::autoscaler(root, found),
         ("policy", "PodDisruptionBudget") => scale::disruption_budget(root, found),

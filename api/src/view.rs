@@ -4,6 +4,7 @@
 //! (`Object::read`), is never written back, and so cannot lose what it does not know. Add a field when a decision
 //! needs it; add a file when a kind does.
 
+mod batch;
 mod meta;
 mod pod;
 mod node;
@@ -12,6 +13,7 @@ mod policy;
 mod service;
 mod workload;
 
+pub use batch::*;
 pub use meta::{Condition, LabelSelector, LabelSelectorRequirement, Meta, Owned};
 pub use node::{Address, Node, NodeSpec, NodeStatus, Taint};
 pub use pod::*;

@@ -106,14 +106,17 @@ pub(super) fn job(object: &mut Members) {
     put(spec, "manualSelector", false);
     let replacement = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     put(spec, "podReplacementPolicy", replacement);
-    if let Some(policy) = child(spec, "podFailurePolicy") {
-        for rule in each(policy, "rules") {
-            for condition in each(rule, "onPodConditions") {
-                fill(condition, "status", "True");
-            }
+    failure_policy(spec);
+    template(spec);
+}
+
+fn failure_policy(spec: &mut Members) {
+    let Some(policy) = child(spec, "podFailurePolicy") else { return };
+    for rule in each(policy, "rules") {
+        for condition in each(rule, "onPodConditions") {
+            fill(condition, "status", "True");
         }
     }
-    template(spec);
 }
 
 /// A Job without labels has those of its pods.
@@ -157,6 +160,7 @@ pub(super) fn cron_job(object: &mut Members) {
     put(spec, "successfulJobsHistoryLimit", 3);
     put(spec, "failedJobsHistoryLimit", 1);
     if let Some(job) = make(spec, "jobTemplate").and_then(|job| make(job, "spec")) {
+        failure_policy(job);
         template(job);
     }
 }

@@ -31,6 +31,12 @@ impl Findings {
         self.causes.push(Cause::invalid(at.to_string(), &value.into(), why));
     }
 
+    /// Without a value to show.
+    pub(super) fn wrong(&mut self, at: &Place<'_, '_>, why: &str) {
+        let message = format!("Invalid value: {why}");
+        self.causes.push(Cause { reason: "FieldValueInvalid".to_owned(), message, field: at.to_string() });
+    }
+
     pub(super) fn forbidden(&mut self, at: &Place<'_, '_>, why: impl fmt::Display) {
         self.causes.push(Cause::forbidden(at.to_string(), why));
     }

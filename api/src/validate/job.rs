@@ -1,14 +1,27 @@
 //! Jobs, and CronJobs that make them.
 
+mod cron;
+mod policy;
+mod status;
+
+pub(super) use cron::cron_job;
+pub(super) use status::job_status;
+
 use super::findings::Findings;
 use super::meta::IMMUTABLE;
 use super::place::Place;
-use super::{pod, schedule, shown, values, workload};
+use super::{pod, shown, values, workload};
 use crate::names;
 
 /// Both generations of labels that Jobs put on their pods.
 const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const PARALLEL_MAX: i64 = 100_000;
+const FAILED_INDEXES_MAX: i64 = 100_000;
+/// From so many completions on, a Job that limits the failures of each index has narrower limits.
+const MANY: i64 = 100_000;
+const LIMIT_OF_MANY: i64 = 10_000;
+/// Bytes of the name of a Job's controller.
+const MANAGER_MAX: usize = 63;
 
 pub(super) fn job(root: &Place<'_, '_>, found: &mut Findings) {
     generated_selector(root, found);
@@ -80,22 +93,26 @@ fn spec(at: &Place<'_, '_>, found: &mut Findings) {
     if at.has("maxFailedIndexes") && !at.has("backoffLimitPerIndex") {
         found.required(&at.get("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
+    manager(&at.get("managedBy"), found);
     let mode = at.get("completionMode");
     found.optional_one_of(&mode, &["NonIndexed", "Indexed"]);
     if mode.text() == "Indexed" {
-        if !at.has("completions") {
-            found.required(&at.get("completions"), "when completion mode is Indexed");
-        }
-        if at.get("parallelism").number() > PARALLEL_MAX {
-            let why = format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
-            found.invalid(&at.get("parallelism"), why);
-        }
-    } else {
+        indexed(at, found);
+    }
+    if matches!(mode.text(), "" | "NonIndexed") {
         for key in ["backoffLimitPerIndex", "maxFailedIndexes"].iter().filter(|key| at.has(key)) {
             found.invalid(&at.get(key), "requires indexed completion mode");
         }
     }
-    found.optional_one_of(&at.get("podReplacementPolicy"), &["Failed", "TerminatingOrFailed"]);
+    if at.has("podFailurePolicy") {
+        policy::failure(at, found);
+    }
+    if at.has("successPolicy") {
+        policy::success(at, found);
+    }
+    let replacements: &[&str] =
+        if at.has("podFailurePolicy") { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    found.optional_one_of(&at.get("podReplacementPolicy"), replacements);
     let template = at.get("template");
     pod::template(&template, pod::Owner::TEMPLATE, found);
     let below = template.get("spec");
@@ -108,6 +125,59 @@ fn spec(at: &Place<'_, '_>, found: &mut Findings) {
         }
         "OnFailure" | "Never" => {}
         _ => found.unsupported(&policy, &["OnFailure", "Never"]),
+    }
+}
+
+/// The name of a controller: a domain, and a path there.
+fn manager(at: &Place<'_, '_>, found: &mut Findings) {
+    if !at.is_given() {
+        return;
+    }
+    let name = at.text();
+    match name.split_once('/') {
+        _ if name.is_empty() => found.required(at, ""),
+        Some((host, path)) if !host.is_empty() && !path.is_empty() => {
+            for why in names::dns_subdomain(host) {
+                found.invalid_as(at, host, why);
+            }
+            for why in names::http_path(path) {
+                found.invalid_as(at, path, why);
+            }
+        }
+        _ => found.invalid(at, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+    if name.len() > MANAGER_MAX {
+        found.too_long(at, MANAGER_MAX);
+    }
+}
+
+fn indexed(at: &Place<'_, '_>, found: &mut Findings) {
+    let (completions, parallelism) = (at.get("completions"), at.get("parallelism"));
+    let broken = at.get("maxFailedIndexes");
+    if !completions.is_given() {
+        found.required(&completions, "when completion mode is Indexed");
+    }
+    if parallelism.number() > PARALLEL_MAX {
+        let why = format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
+        found.invalid(&parallelism, why);
+    }
+    if completions.integer().is_some_and(|completions| broken.number() > completions) {
+        found.invalid(&broken, "must be less than or equal to completions");
+    }
+    if broken.number() > FAILED_INDEXES_MAX {
+        found.invalid(&broken, format!("must be less than or equal to {FAILED_INDEXES_MAX}"));
+    }
+    if completions.number() <= MANY || !at.has("backoffLimitPerIndex") {
+        return;
+    }
+    if !broken.is_given() {
+        found.required(&broken, &format!("must be specified when completions is above {MANY}"));
+    }
+    let why = format!(
+        "must be less than or equal to {LIMIT_OF_MANY} when completions are above {MANY} and used with backoff limit per index"
+    );
+    for limited in [&parallelism, &broken].into_iter().filter(|limited| limited.number() > LIMIT_OF_MANY) {
+        found.invalid(limited, &why);
     }
 }
 
@@ -137,8 +207,11 @@ fn template(new: &Place<'_, '_>, old: &Place<'_, '_>, may_move: bool, found: &mu
         for path in [&["metadata", "labels"][..], &["metadata", "annotations"]] {
             crate::object::edit::remove(&mut tree, path);
         }
-        for key in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
-            crate::object::edit::remove(&mut tree, &["spec", key]);
+        for path in [&["nodeSelector"][..], &["affinity", "nodeAffinity"], &["tolerations"], &["schedulingGates"]] {
+            crate::object::edit::remove(&mut tree, &[&["spec"], path].concat());
+        }
+        if tree["spec"]["affinity"].as_object().is_some_and(serde_json::Map::is_empty) {
+            crate::object::edit::remove(&mut tree, &["spec", "affinity"]);
         }
         tree
     };
@@ -158,28 +231,4 @@ fn completions(new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
     } else if at.integer() != new.get("parallelism").integer() {
         found.invalid(&at, "can only be modified in tandem with spec.parallelism");
     }
-}
-
-pub(super) fn cron_job(root: &Place<'_, '_>, found: &mut Findings) {
-    let at = root.get("spec");
-    let when = at.get("schedule");
-    if when.is_empty() {
-        found.required(&when, "");
-    } else if when.text().contains("TZ") {
-        found.invalid(&when, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    } else if let Err(why) = schedule::check(when.text()) {
-        found.invalid(&when, why);
-    }
-    found.natural(&at.get("startingDeadlineSeconds"));
-    found.one_of(&at.get("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
-    let template = at.get("jobTemplate");
-    let below = template.get("spec");
-    spec(&below, found);
-    if below.has("selector") {
-        found.invalid(&below.get("selector"), "`selector` will be auto-generated");
-    }
-    if below.get("manualSelector").is_true() {
-        found.unsupported(&below.get("manualSelector"), &["nil", "false"]);
-    }
-    found.naturals(&at, &["successfulJobsHistoryLimit", "failedJobsHistoryLimit"]);
 }

@@ -72,7 +72,6 @@ const DAEMON_SET: Rules = Rules {
     ],
     limits: &[],
 };
-const JOB: Rules = Rules { counts: &["active", "succeeded", "failed"], limits: &[] };
 const AUTOSCALER: Rules = Rules { counts: &["currentReplicas", "desiredReplicas"], limits: &[] };
 const BUDGET: Rules =
     Rules { counts: &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"], limits: &[] };
@@ -83,7 +82,6 @@ fn rules(kind: &Kind) -> Option<&'static Rules> {
         ("apps", "ReplicaSet") | ("", "ReplicationController") => &REPLICA_SET,
         ("apps", "StatefulSet") => &STATEFUL_SET,
         ("apps", "DaemonSet") => &DAEMON_SET,
-        ("batch", "Job") => &JOB,
         ("autoscaling", "HorizontalPodAutoscaler") => &AUTOSCALER,
         ("policy", "PodDisruptionBudget") => &BUDGET,
         _ => return None,
@@ -92,6 +90,9 @@ fn rules(kind: &Kind) -> Option<&'static Rules> {
 
 /// `kind` with `new` in the place of `old`.
 pub(super) fn check(kind: &Kind, new: &Place<'_, '_>, old: &Place<'_, '_>, found: &mut Findings) {
+    if kind.resource == crate::resource::JOBS {
+        super::job::job_status(new, old, found);
+    }
     let Some(rules) = rules(kind) else { return };
     let at = new.get("status");
     found.naturals(&at, rules.counts);
