@@ -7,6 +7,7 @@ mod account;
 mod certificate;
 mod claim;
 mod cluster_role;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -21,8 +22,11 @@ mod node;
 mod pods;
 mod protection;
 mod quota;
+mod rank;
 mod replica_set;
 mod stateful_set;
+mod ttl;
+mod wall;
 
 use api::time::{SignedDuration, Timestamp};
 use api::{Object, Resource, Tree};
@@ -68,6 +72,7 @@ pub async fn run(config: Config, stop: CancellationToken) {
     let events = Recorder::start(config.cluster.clone(), config.clock.clone(), "");
     let mut all = JoinSet::new();
     all.spawn(replica_set::run(config.clone(), events.clone()));
+    all.spawn(replica_set::run_old(config.clone(), events.clone()));
     all.spawn(deployment::run(config.clone(), events.clone()));
     all.spawn(endpoints::run(config.clone()));
     all.spawn(namespace::run(config.clone()));
@@ -77,6 +82,8 @@ pub async fn run(config: Config, stop: CancellationToken) {
     all.spawn(cluster_role::run(config.clone()));
     all.spawn(node::run(config.clone(), events.clone()));
     all.spawn(job::run(config.clone(), events.clone()));
+    all.spawn(cron_job::run(config.clone(), events.clone()));
+    all.spawn(ttl::run(config.clone()));
     all.spawn(stateful_set::run(config.clone(), events.clone()));
     all.spawn(daemon_set::run(config.clone(), events.clone()));
     all.spawn(disruption::run(config.clone(), events));
@@ -195,6 +202,20 @@ pub(crate) async fn patch_status(
 ) -> Result<Arc<Object>, Error> {
     let target = Target { resource, namespace: key.namespace(), name: &key.name, subresource: Some("status") };
     cluster.patch(target, Patch::Merge(json!({ "status": status })), WriteOptions::by(MANAGER)).await
+}
+
+/// As `patch_status`, of an object that nobody else has changed since: a count that was made from an older one must not
+/// stand.
+async fn replace_status(
+    cluster: &Handle,
+    resource: &Resource,
+    meta: &api::view::Meta,
+    status: Tree,
+) -> Result<Arc<Object>, Error> {
+    let target = Target::namespaced(resource, &meta.namespace, &meta.name).subresource("status");
+    let known = json!({ "uid": meta.uid, "resourceVersion": meta.resource_version });
+    let patch = json!({ "metadata": known, "status": status });
+    cluster.patch(target, Patch::Merge(patch), WriteOptions::by(MANAGER)).await
 }
 
 pub(crate) async fn patch(cluster: &Handle, resource: &Resource, key: &Key, patch: Tree) -> Result<Arc<Object>, Error> {

@@ -9,6 +9,9 @@ use client::{Error, Handle, Key, Patch, Target, WriteOptions};
 use serde_json::json;
 use std::sync::Arc;
 
+/// The key of a strategic merge patch under which finalizers are taken away.
+pub(super) const WITHOUT_FINALIZERS: &str = "$deleteFromPrimitiveList/finalizers";
+
 /// A kind that owns what it makes, and the component that does it.
 #[derive(Debug)]
 pub(super) struct Maker {
@@ -17,6 +20,8 @@ pub(super) struct Maker {
     pub(super) kind: &'static str,
     /// Who is named in events.
     pub(super) component: &'static str,
+    /// What is put on objects that are adopted, and taken from those that are let go.
+    pub(super) finalizer: Option<&'static str>,
 }
 
 /// What an object is to one owner.
@@ -75,7 +80,10 @@ impl Maker {
         if *live.uid() != *owner.uid || live.head().is_deleting {
             return Ok(None);
         }
-        let tree = json!({ "metadata": { "uid": uid, "ownerReferences": [self.reference(owner)] } });
+        let mut tree = json!({ "metadata": { "uid": uid, "ownerReferences": [self.reference(owner)] } });
+        if let Some(finalizer) = self.finalizer {
+            edit::set(&mut tree, &["metadata", "finalizers"], json!([finalizer]));
+        }
         self.patch(cluster, resource, key, tree).await.map(Some)
     }
 
@@ -88,7 +96,10 @@ impl Maker {
         (key, uid): (&Key, &str),
     ) -> Result<Arc<Object>, Error> {
         let gone = json!({ "$patch": "delete", "uid": owner.uid });
-        let tree = json!({ "metadata": { "uid": uid, "ownerReferences": [gone] } });
+        let mut tree = json!({ "metadata": { "uid": uid, "ownerReferences": [gone] } });
+        if let Some(finalizer) = self.finalizer {
+            edit::set(&mut tree, &["metadata", WITHOUT_FINALIZERS], json!([finalizer]));
+        }
         self.patch(cluster, resource, key, tree).await
     }
 

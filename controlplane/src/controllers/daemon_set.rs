@@ -19,8 +19,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-static MAKER: Maker =
-    Maker { resource: DAEMON_SETS, api_version: "apps/v1", kind: "DaemonSet", component: "daemonset-controller" };
+static MAKER: Maker = Maker {
+    resource: DAEMON_SETS,
+    api_version: "apps/v1",
+    kind: "DaemonSet",
+    component: "daemonset-controller",
+    finalizer: None,
+};
 /// The waits before a pod that failed on a node is replaced: the first, doubled each time, up to the last (upstream's).
 const WAIT_MIN: SignedDuration = SignedDuration::from_secs(1);
 const WAIT_MAX: SignedDuration = SignedDuration::from_mins(15);

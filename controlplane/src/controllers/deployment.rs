@@ -18,8 +18,13 @@ use status::NewSet;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-static MAKER: Maker =
-    Maker { resource: DEPLOYMENTS, api_version: "apps/v1", kind: "Deployment", component: "deployment-controller" };
+static MAKER: Maker = Maker {
+    resource: DEPLOYMENTS,
+    api_version: "apps/v1",
+    kind: "Deployment",
+    component: "deployment-controller",
+    finalizer: None,
+};
 const HASH: &str = "pod-template-hash";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The revisions that a set had before, by comma.

@@ -1,15 +1,16 @@
 //! The pods of a controller that makes pods: found by their owner, made in growing batches, deleted side by side, and
 //! each of it told as an event.
 
-use super::claim::{Claim, Maker, claim};
+use super::claim::{Claim, Maker, WITHOUT_FINALIZERS, claim};
 use super::{MANAGER, Watched};
 use api::resource::PODS;
 use api::selector::Labels;
 use api::time::Timestamp;
 use api::view::{Meta, Pod};
 use api::{Object, Tree};
-use client::{Change, DeleteOptions, Error, Handle, Happened, Key, Recorder, Target, WriteOptions};
+use client::{Change, DeleteOptions, Error, Handle, Happened, Key, Patch, Recorder, Target, WriteOptions};
 use futures::{FutureExt, StreamExt, stream};
+use serde_json::json;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -82,12 +83,16 @@ impl Pods {
         found.filter(|(_, pod)| !self.index.gone.contains(&pod.metadata.uid)).collect()
     }
 
-    /// The pods that are an owner's by label and reference: free ones are adopted, strangers let go.
-    pub(super) async fn claimed(&mut self, owner: &Meta, selector: &Labels) -> Result<Vec<Found>, Error> {
-        self.claimed_if(owner, selector, |_| true).await
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Pod>> {
+        self.watched.cache.value(key)
     }
 
-    /// `claimed`, of those pods that the owner may have at all.
+    /// The pods that are an owner's by label and reference: free ones that still run are adopted, strangers let go.
+    pub(super) async fn claimed(&mut self, owner: &Meta, selector: &Labels) -> Result<Vec<Found>, Error> {
+        self.claimed_if(owner, selector, |pod| !pod.is_finished()).await
+    }
+
+    /// `claimed`, where free pods are adopted that the owner may have.
     pub(super) async fn claimed_if(
         &mut self,
         owner: &Meta,
@@ -100,7 +105,7 @@ impl Pods {
             .range(Key::new(&owner.namespace, "")..)
             .take_while(|key| *key.namespace == *owner.namespace)
             .filter_map(|key| Some((key.clone(), self.watched.cache.value(key)?.clone())))
-            .filter(|(_, pod)| !pod.is_finished() && may_have(pod))
+            .filter(|(_, pod)| may_have(pod))
             .collect();
         let mut claimed = Vec::new();
         for (key, pod) in self.of(&owner.uid).into_iter().chain(free) {
@@ -194,6 +199,31 @@ impl Pods {
                     self.told(owner, true, "FailedDelete", format!("Error deleting: {error}"));
                     failed = failed.or(Some(error));
                 }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes a finalizer from pods, side by side; the first failure, if one keeps it. What is gone has lost it.
+    pub(super) async fn unguard(&mut self, keys: &[Key], finalizer: &str) -> Result<(), Error> {
+        let mut calls = Vec::new();
+        for key in keys {
+            let Some(pod) = self.watched.cache.value(key) else { continue };
+            let (cluster, key) = (self.cluster.clone(), key.clone());
+            let patch = json!({ "metadata": { "uid": pod.metadata.uid, WITHOUT_FINALIZERS: [finalizer] } });
+            let call = async move {
+                let target = Target::namespaced(&PODS, &key.namespace, &key.name);
+                cluster.patch(target, Patch::Strategic(patch), WriteOptions::by(MANAGER)).await
+            };
+            calls.push(call.boxed());
+        }
+        let patched: Vec<_> = stream::iter(calls).buffer_unordered(IN_FLIGHT_MAX).collect().await;
+        let mut failed = None;
+        for result in patched {
+            match result {
+                Ok(pod) => self.wrote(&pod),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(()), Err)

@@ -1,22 +1,36 @@
-//! ReplicaSets: as many pods of one template as asked for.
-
-mod rank;
+//! ReplicaSets, and ReplicationControllers, which are the same under an older name: as many pods of one template as
+//! asked for.
 
 use super::claim::Maker;
 use super::pods::{self, BURST_MAX, Found, Pods, is_active, is_terminating};
+use super::rank;
 use super::{Config, Pace, Watched, available_in, due, or_null, patch_status, settle};
-use api::Tree;
-use api::resource::REPLICA_SETS;
+use api::object::edit;
+use api::resource::{REPLICA_SETS, REPLICATION_CONTROLLERS};
 use api::selector::Labels;
 use api::time::{self, Timestamp};
 use api::view::{Condition, Pod, ReplicaSet, ReplicaSetStatus};
+use api::{Object, Tree};
 use client::{Change, Error, Key, Queue, Recorder};
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tokio::time::Instant;
 
-pub(super) static MAKER: Maker =
-    Maker { resource: REPLICA_SETS, api_version: "apps/v1", kind: "ReplicaSet", component: "replicaset-controller" };
+pub(super) static MAKER: Maker = Maker {
+    resource: REPLICA_SETS,
+    api_version: "apps/v1",
+    kind: "ReplicaSet",
+    component: "replicaset-controller",
+    finalizer: None,
+};
+static OLD_MAKER: Maker = Maker {
+    resource: REPLICATION_CONTROLLERS,
+    api_version: "v1",
+    kind: "ReplicationController",
+    component: "replication-controller",
+    finalizer: None,
+};
 const FAILURE: &str = "ReplicaFailure";
 
 /// What to do for one ReplicaSet.
@@ -78,17 +92,42 @@ fn status(set: &ReplicaSet, pods: &[Found], failure: Option<(&str, String)>, now
 }
 
 struct Controller {
+    maker: &'static Maker,
     config: Config,
     sets: Watched<ReplicaSet>,
     pods: Pods,
 }
 
 pub(super) async fn run(config: Config, events: Recorder) {
-    let mut controller = Controller {
+    let controller = Controller {
+        maker: &MAKER,
         sets: Watched::new(&config.cluster, &REPLICA_SETS, |object| object.view().ok()),
         pods: Pods::new(&MAKER, &config.cluster, &events, |object| pods::parse(object, &MAKER)),
         config,
     };
+    follow(controller, "replicaset").await;
+}
+
+pub(super) async fn run_old(config: Config, events: Recorder) {
+    let controller = Controller {
+        maker: &OLD_MAKER,
+        sets: Watched::new(&config.cluster, &REPLICATION_CONTROLLERS, of_old),
+        pods: Pods::new(&OLD_MAKER, &config.cluster, &events, |object| pods::parse(object, &OLD_MAKER)),
+        config,
+    };
+    follow(controller, "replicationcontroller").await;
+}
+
+/// A ReplicationController as a ReplicaSet: its selector is a map of labels.
+fn of_old(object: &Object) -> Option<Arc<ReplicaSet>> {
+    let mut tree = object.tree();
+    if let Some(labels) = edit::remove(&mut tree, &["spec", "selector"]) {
+        edit::set(&mut tree, &["spec", "selector", "matchLabels"], labels);
+    }
+    api::object::read_tree(&tree).ok().map(Arc::new)
+}
+
+async fn follow(mut controller: Controller, name: &'static str) {
     let mut queue: Queue<Key> = Queue::new();
     let mut pace = Pace::default();
     loop {
@@ -106,7 +145,7 @@ pub(super) async fn run(config: Config, events: Recorder) {
         }
         while let Some(key) = queue.take(Instant::now()) {
             let outcome = controller.sync(&key, &mut queue).await;
-            settle(&mut queue, &key, "replicaset", outcome);
+            settle(&mut queue, &key, name, outcome);
         }
     }
 }
@@ -145,7 +184,7 @@ impl Controller {
             .collect();
         let status = status(&set, &pods, failure, now);
         if status != set.status {
-            let written = patch_status(&self.config.cluster, &REPLICA_SETS, key, shown(&status)).await?;
+            let written = patch_status(&self.config.cluster, &self.maker.resource, key, shown(&status)).await?;
             self.sets.wrote(&written);
         }
         if let Some(again) = available_in(set.spec.min_ready_seconds, &pods, now) {
@@ -155,7 +194,7 @@ impl Controller {
     }
 
     async fn perform(&mut self, set: &ReplicaSet, plan: Plan) -> (Option<(&'static str, String)>, Option<Error>) {
-        let trees = vec![MAKER.pod(&set.spec.template, &set.metadata); plan.create];
+        let trees = vec![self.maker.pod(&set.spec.template, &set.metadata); plan.create];
         let (_, failed) = self.pods.make(&set.metadata, trees).await;
         // A namespace that goes takes the set with it.
         if let Some(error) = failed.filter(|error| !is_terminating(error)) {
@@ -211,7 +250,6 @@ fn shown(status: &ReplicaSetStatus) -> Tree {
 mod tests {
     use super::*;
     use api::time::SignedDuration;
-    use std::sync::Arc;
 
     fn set(replicas: i32) -> ReplicaSet {
         let mut set = ReplicaSet::default();
@@ -249,6 +287,16 @@ mod tests {
         let mut deleted = set(3);
         deleted.metadata.deletion_timestamp = Some(now);
         assert_eq!(plan(&deleted, &pods, &none, now), Plan::default());
+    }
+
+    #[test]
+    fn a_replication_controller_is_a_set_that_selects_by_labels() {
+        let tree = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "a", "uid": "u"},
+            "spec": {"replicas": 2, "selector": {"app": "web"}, "template": {"spec": {}}}, "status": {"replicas": 1}});
+        let set = of_old(&Object::from_tree(&tree).expect("an object")).expect("it reads well");
+        assert_eq!((set.spec.replicas, set.status.replicas), (Some(2), 1));
+        let selects = |app: &str| Labels::from_view(&set.spec.selector).matches(|key| (key == "app").then_some(app));
+        assert!(selects("web") && !selects("db"));
     }
 
     #[test]

@@ -19,8 +19,13 @@ use pod::Version;
 use serde_json::json;
 use tokio::time::Instant;
 
-static MAKER: Maker =
-    Maker { resource: STATEFUL_SETS, api_version: "apps/v1", kind: "StatefulSet", component: "statefulset-controller" };
+static MAKER: Maker = Maker {
+    resource: STATEFUL_SETS,
+    api_version: "apps/v1",
+    kind: "StatefulSet",
+    component: "statefulset-controller",
+    finalizer: None,
+};
 /// The label of a revision's own hash.
 const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 
@@ -92,7 +97,8 @@ impl Controller {
         if selector.is_empty() {
             return Ok(());
         }
-        let is_member = |pod: &api::view::Pod| pod::ordinal(&set.metadata, &pod.metadata.name).is_some();
+        let is_member =
+            |pod: &api::view::Pod| !pod.is_finished() && pod::ordinal(&set.metadata, &pod.metadata.name).is_some();
         let pods = self.pods.claimed_if(&set.metadata, &selector, is_member).await?;
         let mut revisions = self.history.claimed(&set.metadata, &selector).await?;
         let mut collisions = set.status.collision_count.unwrap_or(0);
