@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "e2e/bad_objects.rs"]
 mod bad_objects;
+#[path = "e2e/batch.rs"]
+mod batch;
 #[path = "e2e/calls.rs"]
 mod calls;
 #[path = "e2e/certificates.rs"]

@@ -2,6 +2,8 @@
 
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/batch.rs"]
+mod batch;
 #[path = "kubectl/change.rs"]
 mod change;
 #[path = "kubectl/create.rs"]
