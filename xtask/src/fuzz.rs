@@ -83,7 +83,7 @@ fn fuzz(programs: &Path, target: &str, seconds: u32) -> Result<()> {
     program.arg(&kept).arg(seeds(target)).arg(format!("-artifact_prefix={}/", found.display()));
     program.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={SECONDS_MAX}"));
     program.arg(format!("-rss_limit_mb={MEGABYTES_MAX}")).arg(format!("-max_len={INPUT_BYTES_MAX}"));
-    shell::run(program.args(["-print_final_stats=1", "-verbosity=0"]))
+    shell::run(program.args(["-print_final_stats=1", "-print_funcs=0", "-verbosity=0"]))
 }
 
 /// Inputs to begin with.

@@ -100,7 +100,7 @@ impl Controller {
         let missing = self.missing(&cron, &jobs).await?;
         let plan = plan::plan(&cron, &jobs, &missing, self.config.clock.now());
         for (is_warning, reason, message) in &plan.events {
-            self.told(&cron, *is_warning, *reason, message.clone());
+            self.told(&cron, *is_warning, reason, message.clone());
         }
         if let Some(again) = plan.again {
             queue.add_at(key.clone(), Instant::now() + again.unsigned_abs());

@@ -79,7 +79,7 @@ pub enum OpenError {
 /// Held as long as the folder is open.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 // === impl Lock ===
@@ -104,7 +104,15 @@ impl Lock {
         }
         file.set_len(0).map_err(io)?;
         file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started has a copy of the handle until it runs its program.
+        // If it fails, closing has to do.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
