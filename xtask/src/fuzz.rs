@@ -16,6 +16,13 @@ pub(crate) struct Args {
     seconds: u32,
 }
 
+impl Args {
+    /// Every decoder for some seconds.
+    pub(crate) fn each(seconds: u32) -> Args {
+        Args { target: None, seconds }
+    }
+}
+
 /// What the fuzzer sees of a program.
 const INSTRUMENTS: &[&str] = &[
     "-Cpasses=sancov-module",

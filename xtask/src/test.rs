@@ -1,7 +1,10 @@
 //! Everything that must hold before a change lands; CI runs exactly this.
 
-use crate::{clients, guests, python, setup, shell};
+use crate::{clients, fuzz, guests, python, setup, shell};
 use anyhow::Result;
+
+/// Of each decoder; a longer look is `cargo xtask fuzz`.
+const FUZZ_SECONDS: u32 = 5;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         cargo.args(["test", "--locked", "--package", "coracle", "--test", "e2e", "--", "--test-threads", "4"]);
         shell::run(cargo.arg(format!("{program}::")))?;
     }
-    Ok(())
+    fuzz::run(&fuzz::Args::each(FUZZ_SECONDS))
 }
 
 /// Licences, sources and bans of the dependencies, where cargo-deny is installed.
