@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use api::rejected::Reason;
 use client::{Clock, Handle};
 use controlplane::apiserver::members::Joining;
-use controlplane::apiserver::{self, Authentication, Backing, Links};
+use controlplane::apiserver::{self, Authentication, Backing, Links, aggregator};
 use controlplane::images::Images;
 use controlplane::pki::{Names, Pki, Signer, certificate};
 use controlplane::registry::{self, Local, Registry, User};
@@ -58,6 +58,7 @@ pub(crate) struct ControlPlane {
     pub(crate) url: String,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
+    links: Links,
     keeper: Keeper,
     tasks: JoinSet<Result<()>>,
 }
@@ -88,7 +89,9 @@ impl ControlPlane {
         let beginning = Beginning { join, own, client_urls, names: names(args, advertise)? };
         let (keeper, pki) = Keeper::open(args, &folder, beginning, &clock).await?;
         let mut tasks = JoinSet::new();
-        let started = Starting { args, pki: &pki, keeper: &keeper, folder: &folder, clock: &clock, stop };
+        let links = Links::new();
+        let started =
+            Starting { args, pki: &pki, keeper: &keeper, links: &links, folder: &folder, clock: &clock, stop };
         let (images, registry, url) = match started.serve(listener, etcd, advertise, &mut tasks).await {
             Ok(serving) => serving,
             Err(error) => {
@@ -99,7 +102,7 @@ impl ControlPlane {
             }
         };
         let kubeconfig = folder.join(KUBECONFIG);
-        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, keeper, tasks };
+        let mut control = ControlPlane { pki, registry, url, kubeconfig, folder, links, keeper, tasks };
         control.run_components(args, &clock, stop);
         control.run_chores(images, clock, stop.clone());
         Ok(control)
@@ -135,6 +138,9 @@ impl ControlPlane {
             let (cluster, clock) = (handle("system:kube-scheduler"), clock.clone());
             parts.push(Box::new(move |stop| scheduler::run(cluster.clone(), clock.clone(), stop).boxed()));
         }
+        let (registry, links, pki) = (self.registry.clone(), self.links.clone(), self.pki.clone());
+        parts
+            .push(Box::new(move |stop| aggregator::settle(registry.clone(), links.clone(), pki.clone(), stop).boxed()));
         if let Keeper::Etcd(_) = self.keeper {
             let kv = self.keeper.kv();
             parts.push(Box::new(move |stop| compactor::run(Arc::clone(&kv), stop).boxed()));
@@ -191,6 +197,7 @@ struct Starting<'a> {
     args: &'a Control,
     pki: &'a Arc<Pki>,
     keeper: &'a Keeper,
+    links: &'a Links,
     folder: &'a Path,
     clock: &'a Clock,
     stop: &'a CancellationToken,
@@ -216,7 +223,8 @@ impl Starting<'_> {
         }
         tasks.spawn(keeper.post().leave(self.stop.clone()));
         let (opened, registry) = oneshot::channel();
-        let config = api_config(args, listener, pki, &images, keeper.backing(), clock)?;
+        let links = self.links.clone();
+        let config = apiserver::Config { links, ..api_config(args, listener, pki, &images, keeper.backing(), clock)? };
         let served = apiserver::serve(config, registry, self.stop.clone());
         tasks.spawn(async move { served.await.context("the API server failed") });
         let registry = open_registry(keeper, registry_config(args, advertise)?, clock).await?;

@@ -8,15 +8,17 @@ use anyhow::{Context, Result, bail};
 use client::Clock;
 use controlplane::pki::certificate::Subject;
 use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{Request, Response};
 use proxy::egress::Egress;
 use proxy::tunnel::{self, Peer, Peers};
-use proxy::{Caller, Network, node_port};
+use proxy::{Body, BoxError, Caller, Network, node_port};
 use runtime::engine::{Engine, EngineConfig};
 use runtime::image::Images;
 use runtime::node::{self, Capacity, Handler, Networks, Pods, Wasm};
 use rustls_pki_types::CertificateDer;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +119,11 @@ impl Pods for Attached {
 
     fn detach(&self, ip: IpAddr) {
         self.0.detach(ip);
+    }
+
+    fn call(&self, to: SocketAddr, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let network = self.0.clone();
+        async move { network.serve_server(to, request).await }.boxed()
     }
 }
 

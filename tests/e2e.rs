@@ -16,6 +16,8 @@ mod cluster;
 mod commands;
 #[path = "e2e/connection.rs"]
 mod connection;
+#[path = "e2e/conversion.rs"]
+mod conversion;
 #[path = "e2e/definitions.rs"]
 mod definitions;
 #[path = "e2e/etcd.rs"]
@@ -24,6 +26,8 @@ mod etcd;
 mod etcdctl;
 #[path = "e2e/etcdctl_members.rs"]
 mod etcdctl_members;
+#[path = "e2e/extension.rs"]
+mod extension;
 #[path = "e2e/external.rs"]
 mod external;
 #[path = "e2e/faults.rs"]
@@ -36,6 +40,8 @@ mod guests;
 mod history;
 #[path = "e2e/hosts.rs"]
 mod hosts;
+#[path = "e2e/https.rs"]
+mod https;
 #[path = "e2e/identity.rs"]
 mod identity;
 #[path = "e2e/kube_rs.rs"]

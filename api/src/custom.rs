@@ -1,10 +1,12 @@
 //! Custom resources: what a CustomResourceDefinition makes of the objects of its kinds.
 //!
-//! Pure. `definition` reads a definition and makes its kinds, `schema` is a structural schema as it is walked;
-//! `prune`, `defaults` and `validate` are what is done with it, `json_path` and `columns` are what tables show.
+//! Pure. `definition` reads a definition and makes its kinds, `conversion` is how a webhook is asked for another version;
+//! `schema` is a structural schema as it is walked, `prune`, `defaults` and `validate` are what is done with it,
+//! `json_path` and `columns` are what tables show.
 
 mod check;
 pub mod columns;
+pub mod conversion;
 pub(crate) mod defaults;
 pub mod definition;
 pub mod json_path;
@@ -15,6 +17,7 @@ pub mod typed;
 pub mod validate;
 
 pub use check::definition as check;
+pub use conversion::Webhook;
 pub use definition::{Custom, Definition};
 pub use schema::Schema;
 

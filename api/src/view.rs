@@ -5,6 +5,7 @@
 //! needs it; add a file when a kind does.
 
 mod batch;
+mod extension;
 mod meta;
 mod pod;
 mod node;
@@ -14,6 +15,7 @@ mod service;
 mod workload;
 
 pub use batch::*;
+pub use extension::*;
 pub use meta::{Condition, LabelSelector, LabelSelectorRequirement, Meta, Owned};
 pub use node::{Address, Node, NodeSpec, NodeStatus, Taint};
 pub use pod::*;

@@ -3,11 +3,13 @@
 //! Knows HTTP, TLS, media types and the shape of paths. Adds no semantics: what an object may be, and what happens
 //! when it is written, is the registry's.
 
+pub mod aggregator;
 mod answer;
 mod authn;
 pub mod body;
 mod connection;
 mod decode;
+mod dial;
 pub mod discovery;
 mod documents;
 mod impersonate;
@@ -35,11 +37,13 @@ use crate::peers::{self, Inbox};
 use crate::pki::Pki;
 use crate::pki::certificate::Subject;
 use crate::registry::{Attributes, Registry, User};
+use aggregator::Aggregator;
 use api::Rejected;
 use arc_swap::ArcSwap;
 use authn::Authenticator;
 use body::Body;
 use client::Clock;
+use dial::Dialer;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use made::Made;
@@ -100,6 +104,7 @@ struct Server {
     authenticator: Authenticator,
     images: Arc<Images>,
     links: Links,
+    aggregator: Arc<Aggregator>,
     /// Else, where the etcd is that has the state.
     membership: Result<Membership, String>,
     /// Of the kinds that were served when it was last asked for.
@@ -164,9 +169,13 @@ pub async fn serve(
     let tls = config.pki.server_tls(config.authentication.client_cas.as_deref(), &protocols)?;
     let acceptor = TlsAcceptor::from(tls);
     let issuer = config.authentication.issuer.clone();
+    let client_cas = config.authentication.client_cas.clone();
     let front =
         Arc::new(Front { server: OnceLock::new(), inbox, clock: config.clock.clone(), shutdown: shutdown.clone() });
     let authenticator = Authenticator::new(config.authentication, Arc::clone(&config.pki))?;
+    let aggregator = Arc::new(Aggregator::new(config.links.clone(), Arc::clone(&config.pki)));
+    let (learning, pki, stop) = (Arc::clone(&aggregator), Arc::clone(&config.pki), shutdown.clone());
+    let links = config.links.clone();
     let server = |registry: Registry| Server {
         openapi: ArcSwap::from_pointee(OpenApi::new(registry.served())),
         authenticator,
@@ -174,6 +183,7 @@ pub async fn serve(
         pki: config.pki,
         images: config.images,
         links: config.links,
+        aggregator: Arc::clone(&aggregator),
         membership,
         made: Arc::default(),
         issuer,
@@ -184,7 +194,9 @@ pub async fn serve(
     let opening = Arc::clone(&front);
     let opened = async move {
         if let Ok(registry) = registry.await {
-            let _ = opening.server.set(Arc::new(server(registry)));
+            registry.ask_by(Dialer::new(links, None).ask());
+            let _ = opening.server.set(Arc::new(server(registry.clone())));
+            learning.learn(registry, &pki, client_cas.as_deref(), stop).await;
         }
     };
     let connect = |tcp| connection::serve(Arc::clone(&front), acceptor.clone(), tcp);
@@ -234,6 +246,9 @@ impl Server {
         }
         if let Some(rest) = path.strip_prefix(members::PATH).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
             return self.members(&user, rest, request).await;
+        }
+        if let Some(service) = self.extension(&path) {
+            return self.proxy(&user, &service, request).await;
         }
         if let Some(info) = Info::parse(&path) {
             return self.resource(user, info, request).await;

@@ -11,7 +11,7 @@ pub use certificate::{Names, Pair, Signer};
 pub use token::{Claims, TokenKey};
 
 use arc_swap::ArcSwap;
-use certificate::Authority;
+use certificate::{Authority, Place};
 use client::Clock;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -26,9 +26,11 @@ use std::time::Duration;
 const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 const LEAF_RENEW_BEFORE: Duration = Duration::from_secs(120 * 24 * 3600);
 
-const CA_CERTIFICATE: &str = "ca.crt";
-const CA_KEY: &str = "ca.key";
+const CA: Place = Place { subject: "coracle-ca", certificate: "ca.crt", key: "ca.key" };
 const TOKEN_KEY: &str = "sa.key";
+/// Vouches for this server to API servers that extend it, and for nobody else.
+const FRONT_PROXY: Place =
+    Place { subject: "coracle-front-proxy-ca", certificate: "front-proxy-ca.crt", key: "front-proxy-ca.key" };
 
 /// The certificate authority of one cluster, and the keys of this member.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub struct Pki {
     clock: Clock,
     names: Names,
     authority: Authority,
+    front_proxy: Authority,
     tokens: TokenKey,
     /// What the TLS server shows; replaced by `renew`.
     serving: Arc<Serving>,
@@ -68,6 +71,15 @@ pub struct ClusterKeys {
     ca_certificate: String,
     ca_key: String,
     token_key: String,
+    /// Clusters that are older have none; each of their members makes its own.
+    #[serde(default)]
+    front_proxy: Option<FrontProxy>,
+}
+
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct FrontProxy {
+    certificate: String,
+    key: String,
 }
 
 #[derive(Debug)]
@@ -81,11 +93,12 @@ impl Pki {
     pub fn open_or_create(dir: &Path, names: Names, clock: Clock) -> Result<Pki, Error> {
         files::private_dir(dir)?;
         let names = names.with_usual();
-        let authority = Authority::open_or_create(dir, clock.now())?;
+        let authority = Authority::open_or_create(dir, &CA, clock.now())?;
+        let front_proxy = Authority::open_or_create(dir, &FRONT_PROXY, clock.now())?;
         let tokens = TokenKey::open_or_create(&dir.join(TOKEN_KEY))?;
         let pair = serving_pair(dir, &authority, &names, &clock)?;
         let serving = Arc::new(Serving(ArcSwap::from_pointee(certified(&pair)?)));
-        Ok(Pki { dir: dir.to_owned(), clock, names, authority, tokens, serving })
+        Ok(Pki { dir: dir.to_owned(), clock, names, authority, front_proxy, tokens, serving })
     }
 
     /// What a new member needs.
@@ -95,7 +108,13 @@ impl Pki {
             let missing = || Error::Malformed { what: "key", path: path.clone(), why: "it is missing".to_owned() };
             files::read(&path)?.ok_or_else(missing)
         };
-        Ok(ClusterKeys { ca_certificate: read(CA_CERTIFICATE)?, ca_key: read(CA_KEY)?, token_key: read(TOKEN_KEY)? })
+        let front_proxy = FrontProxy { certificate: read(FRONT_PROXY.certificate)?, key: read(FRONT_PROXY.key)? };
+        Ok(ClusterKeys {
+            ca_certificate: read(CA.certificate)?,
+            ca_key: read(CA.key)?,
+            token_key: read(TOKEN_KEY)?,
+            front_proxy: Some(front_proxy),
+        })
     }
 
     /// The certificate authority's certificate.
@@ -119,6 +138,17 @@ impl Pki {
     /// A client certificate for a user (`cn`) of at most one group (`organization`).
     pub fn client_certificate(&self, cn: &str, organization: Option<&str>) -> Result<Pair, Error> {
         self.authority.client(cn, organization, self.clock.now(), LEAF_LIFETIME)
+    }
+
+    /// The certificate of the authority whose clients speak for others, in request headers.
+    #[must_use]
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        self.front_proxy.pem()
+    }
+
+    /// A client certificate of that authority.
+    pub fn front_proxy(&self, cn: &str) -> Result<Pair, Error> {
+        self.front_proxy.client(cn, None, self.clock.now(), LEAF_LIFETIME)
     }
 
     /// A serving certificate for other names than this member's own.
@@ -186,8 +216,12 @@ impl ClusterKeys {
     pub fn store(&self, dir: &Path) -> Result<(), Error> {
         files::private_dir(dir)?;
         files::write_private(&dir.join(TOKEN_KEY), self.token_key.as_bytes())?;
-        files::write_private(&dir.join(CA_KEY), self.ca_key.as_bytes())?;
-        files::write_private(&dir.join(CA_CERTIFICATE), self.ca_certificate.as_bytes())
+        if let Some(FrontProxy { certificate, key }) = &self.front_proxy {
+            files::write_private(&dir.join(FRONT_PROXY.key), key.as_bytes())?;
+            files::write_private(&dir.join(FRONT_PROXY.certificate), certificate.as_bytes())?;
+        }
+        files::write_private(&dir.join(CA.key), self.ca_key.as_bytes())?;
+        files::write_private(&dir.join(CA.certificate), self.ca_certificate.as_bytes())
     }
 }
 

@@ -10,6 +10,7 @@ mod bootstrap;
 mod convert;
 mod definitions;
 mod delete;
+mod destination;
 mod eviction;
 mod encoded;
 mod escalation;
@@ -40,6 +41,9 @@ mod watch;
 mod write;
 mod patch;
 
+pub use api_services::group_priority;
+pub use convert::{Ask, WEBHOOK_LIMIT};
+pub use destination::{Destination, Nowhere, Trust, Way, trust};
 pub use local::Local;
 pub use served::Served;
 pub use user::{AUTHENTICATED, Attributes, Decision, MASTERS, UNAUTHENTICATED, User};
@@ -54,7 +58,7 @@ use client::Clock;
 use memory::{Memory, SHOWN_MAX};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long a store may take that is ready; kube-apiserver's.
@@ -72,6 +76,8 @@ struct Shared {
     clock: Clock,
     /// Held by the one write that is charged to quotas.
     charging: tokio::sync::Mutex<()>,
+    ask: OnceLock<Ask>,
+    together: convert::Together,
 }
 
 /// Validated settings.
@@ -154,8 +160,9 @@ impl Registry {
     pub async fn open(kv: Arc<dyn Kv>, config: Config, clock: Clock) -> Result<Registry, OpenError> {
         let memory = Memory::open(&kv, clock.clone()).await.map_err(OpenError::Store)?;
         let rbac = ArcSwap::from_pointee(rbac::Index::default());
-        let registry =
-            Registry(Arc::new(Shared { kv, memory, rbac, config, clock, charging: tokio::sync::Mutex::default() }));
+        let (charging, ask) = (tokio::sync::Mutex::default(), OnceLock::new());
+        let together = convert::Together::default();
+        let registry = Registry(Arc::new(Shared { kv, memory, rbac, config, clock, charging, ask, together }));
         registry.bootstrap().await.map_err(OpenError::Bootstrap)?;
         registry.keep_definitions().await;
         Ok(registry)
@@ -237,7 +244,7 @@ impl Registry {
                     let below = format!("{}/scale", resource.plural);
                     Rejected::not_found(&Resource { plural: below.into(), ..resource.clone() }, call.name)
                 })?;
-                scale::object(call.kind, &*convert::out(call.kind, &stored.object)?).map(Some)
+                scale::object(call.kind, &*self.out(call.kind, &stored.object).await?).map(Some)
             }
             _ => Ok(None),
         }

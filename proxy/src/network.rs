@@ -144,6 +144,16 @@ impl Network {
         self.to_local(to.ip(), to.port(), request).await
     }
 
+    /// A request that the server sends over the node's link to a pod of this node.
+    ///
+    /// # Errors
+    /// When no such pod is here, or it fails to answer.
+    pub async fn serve_server(&self, to: SocketAddr, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        self.to_local(to.ip(), to.port(), request).await.map_err(|failure| match failure {
+            Failure::Unsent(_, error) | Failure::Lost(error) => error,
+        })
+    }
+
     /// The addresses that a guest's name look-up is answered with.
     ///
     /// # Errors

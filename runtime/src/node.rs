@@ -25,7 +25,7 @@ use crate::{Body, BoxError};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub trait Pods: Send + Sync + 'static {
     fn attach(&self, ip: IpAddr, ports: &[u16], handler: Handler);
     /// From now on nobody answers for `ip`.
     fn detach(&self, ip: IpAddr);
+    /// Asks a pod of this node, on behalf of the server.
+    fn call(&self, to: SocketAddr, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>>;
 }
 
 /// What runs containers. The one in production is the Wasm engine; tests have a scripted one.

@@ -1,6 +1,7 @@
 //! A CustomResourceDefinition, as it is read: its kinds, one for each version that is served.
 
 use super::columns::Column;
+use super::conversion::Webhook;
 use super::json_path::Path;
 use super::schema::Schema;
 use crate::kinds::{self, Kind, Subresource};
@@ -31,6 +32,8 @@ pub struct Custom {
     pub selectable: Vec<Path>,
     /// The kind whose version is stored, where that is another one.
     pub stored: Option<Arc<Kind>>,
+    /// Who makes one version of another; `None`: they differ in their name alone.
+    pub webhook: Option<Webhook>,
     /// The store's revision from which on objects are stored as this schema has them.
     pub since: u64,
     /// The definition is being deleted: nothing new is created.
@@ -150,6 +153,7 @@ impl Custom {
             scale,
             selectable: selectable.filter_map(|one| Path::parse(text(one, &["jsonPath"])).ok()).collect(),
             stored,
+            webhook: Webhook::read(tree),
             since,
             is_ending: is_true(tree, "Terminating"),
             warning: is_deprecated.then(told),
@@ -164,6 +168,7 @@ impl PartialEq for Custom {
             && self.columns == other.columns
             && self.scale == other.scale
             && self.stored == other.stored
+            && self.webhook == other.webhook
             && self.selectable == other.selectable
             && self.is_ending == other.is_ending
             && self.warning == other.warning

@@ -1,6 +1,7 @@
 //! From objects and refusals to HTTP answers. Lists and single objects are their stored bytes; only tables and
 //! metadata views are made for the answer.
 
+use super::aggregator::Proxied;
 use super::body::{self, Body, full};
 use super::media::{self, Accepted, Encoding, Offer, PROTOBUF, Shape};
 use super::table::View;
@@ -250,7 +251,8 @@ pub(super) async fn compress(response: Response<Body>, accepts_gzip: bool) -> Re
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
     let large = response.body().size_hint().exact().is_some_and(|length| length >= GZIP_FROM as u64);
-    if !accepts_gzip || !large || response.headers().contains_key(header::CONTENT_ENCODING) {
+    let is_ours = response.extensions().get::<Proxied>().is_none();
+    if !is_ours || !accepts_gzip || !large || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
     let (mut parts, body) = response.into_parts();

@@ -3,6 +3,9 @@
 //! Pure functions of the served kinds. Knows the documents; knows no paths, no headers and no requests beyond the
 //! media types that a document answers.
 
+mod external;
+
+use super::aggregator::External;
 use api::Kind;
 use api::kinds::Subresource;
 use bytes::Bytes;
@@ -35,35 +38,37 @@ pub struct Document {
 #[must_use]
 pub fn api(kinds: &[Arc<Kind>], form: Form, server: &str) -> Document {
     if form != Form::Plain {
-        return aggregated(kinds, form, |group| group.is_empty());
+        return aggregated(form, aggregated_groups(kinds, str::is_empty));
     }
     let versions: Vec<&str> = versions_of(kinds, "");
     let address = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": server}]);
     document(&json!({"kind": "APIVersions", "versions": versions, "serverAddressByClientCIDRs": address}))
 }
 
-/// `/apis`.
+/// `/apis`. What others serve comes where its priority puts it.
 #[must_use]
-pub fn apis(kinds: &[Arc<Kind>], form: Form) -> Document {
+pub fn apis(kinds: &[Arc<Kind>], others: &[External], form: Form) -> Document {
     if form != Form::Plain {
-        return aggregated(kinds, form, |group| !group.is_empty());
+        return aggregated(form, external::groups(&aggregated_groups(kinds, |group| !group.is_empty()), others));
     }
-    let groups: Vec<Value> =
-        groups_of(kinds).into_iter().filter(|group| !group.is_empty()).map(|group| group_entry(kinds, group)).collect();
+    let groups = groups_of(kinds).into_iter().filter(|group| !group.is_empty());
+    let groups: Vec<Value> = groups.map(|group| group_entry(kinds, group)).collect();
+    let groups = external::plain_groups(&groups, others);
     document(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
 }
 
 /// `/apis/GROUP`; `None` if nothing of the group is served.
 #[must_use]
-pub fn group(kinds: &[Arc<Kind>], group: &str) -> Option<Document> {
+pub fn group(kinds: &[Arc<Kind>], others: &[External], group: &str) -> Option<Document> {
     let is_served = !group.is_empty() && kinds.iter().any(|kind| kind.group() == group);
-    is_served.then(|| {
-        let mut all = json!({"kind": "APIGroup", "apiVersion": "v1"});
-        if let (Value::Object(all), Value::Object(entry)) = (&mut all, group_entry(kinds, group)) {
-            all.extend(entry);
-        }
-        document(&all)
-    })
+    let own: Vec<Value> = is_served.then(|| group_entry(kinds, group)).into_iter().collect();
+    let others: Vec<External> = others.iter().filter(|one| one.group == group).cloned().collect();
+    let entry = external::plain_groups(&own, &others).into_iter().next()?;
+    let mut all = json!({"kind": "APIGroup", "apiVersion": "v1"});
+    if let (Value::Object(all), Value::Object(entry)) = (&mut all, entry) {
+        all.extend(entry);
+    }
+    Some(document(&all))
 }
 
 /// `/api/VERSION` (with an empty group) or `/apis/GROUP/VERSION`; `None` if it is not served.
@@ -191,9 +196,12 @@ fn subresource_entry(kind: &Kind, below: &Subresource) -> Value {
     Value::Object(entry)
 }
 
-fn aggregated(kinds: &[Arc<Kind>], form: Form, wanted: impl Fn(&str) -> bool) -> Document {
+fn aggregated_groups(kinds: &[Arc<Kind>], wanted: impl Fn(&str) -> bool) -> Vec<Value> {
     let groups = groups_of(kinds).into_iter().filter(|group| wanted(group));
-    let items: Vec<Value> = groups.map(|group| aggregated_group(kinds, group)).collect();
+    groups.map(|group| aggregated_group(kinds, group)).collect()
+}
+
+fn aggregated(form: Form, items: Vec<Value>) -> Document {
     let version = if form == Form::Aggregated { "v2" } else { "v2beta1" };
     let all = json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
@@ -264,13 +272,13 @@ mod tests {
     fn plain_documents() {
         let kinds = api::kinds::builtin();
         assert_eq!(read(&api(kinds, Form::Plain, "a:1"))["versions"], json!(["v1"]));
-        let apis = read(&apis(kinds, Form::Plain));
+        let apis = read(&apis(kinds, &[], Form::Plain));
         let names: Vec<&str> =
             apis["groups"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
         assert_eq!(names[..3], ["apiregistration.k8s.io", "apps", "events.k8s.io"]);
-        let autoscaling = read(&group(kinds, "autoscaling").unwrap());
+        let autoscaling = read(&group(kinds, &[], "autoscaling").unwrap());
         assert_eq!(autoscaling["preferredVersion"]["version"], "v2");
-        assert!(group(kinds, "none").is_none() && version(kinds, "apps", "v9").is_none());
+        assert!(group(kinds, &[], "none").is_none() && version(kinds, "apps", "v9").is_none());
         let core = version(kinds, "", "v1").unwrap();
         let head = r#"{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"bindings","singularName":"binding","namespaced":true,"kind":"Binding","verbs":["create"]}"#;
         assert!(core.body.starts_with(head.as_bytes()));
@@ -282,7 +290,7 @@ mod tests {
     #[test]
     fn aggregated_documents_hold_every_resource() {
         let kinds = api::kinds::builtin();
-        let both = [api(kinds, Form::Aggregated, ""), apis(kinds, Form::Aggregated)];
+        let both = [api(kinds, Form::Aggregated, ""), apis(kinds, &[], Form::Aggregated)];
         let count = |document: &Document| {
             let all = read(document);
             let versions =

@@ -71,14 +71,15 @@ impl Server {
     ) -> Result<Option<Response<Body>>, Rejected> {
         let (served, headers) = (self.registry.served(), request.headers());
         let kinds = &served.kinds;
+        let others = self.aggregator.externals(&self.registry);
         let accept = header_text(headers, header::ACCEPT);
         let form = discovery::form(accept);
         let is_builtin = |group: &str| kinds.iter().any(|kind| kind.group() == group && !kind.is_custom());
         let (found, is_routed) = match parts {
             ["api"] => (Some(discovery::api(kinds, form, header_text(headers, header::HOST))), true),
             ["api", version] => (Some(discovery::version(kinds, "", version).ok_or_else(no_such_path)?), true),
-            ["apis"] => (Some(discovery::apis(kinds, form)), false),
-            ["apis", group] => (discovery::group(kinds, group), false),
+            ["apis"] => (Some(discovery::apis(kinds, &others, form)), false),
+            ["apis", group] => (discovery::group(kinds, &others, group), false),
             ["apis", group, version] => match discovery::version(kinds, group, version) {
                 None if is_builtin(group) => return Err(no_such_path()),
                 found => (found, is_builtin(group)),
@@ -210,6 +211,13 @@ impl Server {
             group => vec![format!("/apis/{group}"), format!("/apis/{group}/{}", kind.version())],
         };
         paths.extend(self.registry.served().kinds.iter().flat_map(of));
+        let extensions = self.registry.extensions();
+        paths.extend(
+            extensions
+                .iter()
+                .map(|one| &one.spec)
+                .flat_map(|spec| [format!("/apis/{}", spec.group), format!("/apis/{}/{}", spec.group, spec.version)]),
+        );
         paths.sort_unstable();
         paths.dedup();
         answer::tree(StatusCode::OK, &json!({ "paths": paths }), Accepted::FALLBACK)

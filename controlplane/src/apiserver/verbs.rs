@@ -120,7 +120,7 @@ impl Server {
         Ok(answer::nothing_there())
     }
 
-    fn authorize(&self, user: &User, info: &Info, query: &Query, verb: &str) -> Result<(), Rejected> {
+    pub(super) fn authorize(&self, user: &User, info: &Info, query: &Query, verb: &str) -> Result<(), Rejected> {
         // A list or watch of one name by field selector is a read of that object alone.
         let is_read = info.name.is_empty() && matches!(verb, "list" | "watch");
         let selector = Some(query.text("fieldSelector")).filter(|text| is_read && !text.is_empty());
@@ -388,7 +388,7 @@ fn check_routable(request: &Request<Incoming>, verb: &str) -> Result<(), Rejecte
     media::check_routable(text(header::ACCEPT), matches!(verb, "list" | "watch"))
 }
 
-fn verb(method: &Method, info: &Info, query: &Query) -> Option<&'static str> {
+pub(super) fn verb(method: &Method, info: &Info, query: &Query) -> Option<&'static str> {
     let one = !info.name.is_empty();
     Some(match (method.as_str(), one) {
         ("GET", _) if info.is_watch && info.subresource.is_none() => "watch",

@@ -7,10 +7,15 @@ use client::{Error, Handle, ListOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The kinds of all definitions, in all versions.
+/// The kinds of all definitions, in all versions; of each definition first the one that is stored, which no webhook has
+/// to make.
 pub(super) async fn custom(cluster: &Handle) -> Result<Vec<Arc<Kind>>, Error> {
     let definitions = cluster.list(&CUSTOM_RESOURCE_DEFINITIONS, None, ListOptions::default()).await?;
-    let kinds = definitions.items.iter().flat_map(|one| Definition::read(&one.tree(), one.revision()).kinds);
+    let kinds = definitions.items.iter().flat_map(|one| {
+        let mut kinds = Definition::read(&one.tree(), one.revision()).kinds;
+        kinds.sort_by_key(|kind| kind.custom.as_ref().is_some_and(|custom| custom.stored.is_some()));
+        kinds
+    });
     Ok(kinds.collect())
 }
 

@@ -1,6 +1,6 @@
 //! X.509: the authority, what it issues, and what an issued certificate says.
 
-use super::{CA_CERTIFICATE, CA_KEY, Error, files};
+use super::{Error, files};
 use api::time::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -46,7 +46,14 @@ pub enum Signer {
     KubeletServing,
 }
 
-/// The cluster's certificate authority.
+/// What an authority is called, and its files.
+pub(super) struct Place {
+    pub(super) subject: &'static str,
+    pub(super) certificate: &'static str,
+    pub(super) key: &'static str,
+}
+
+/// A certificate authority of the cluster.
 pub(super) struct Authority {
     pem: String,
     der: CertificateDer<'static>,
@@ -93,8 +100,8 @@ impl Signer {
 // === impl Authority ===
 
 impl Authority {
-    pub(super) fn open_or_create(dir: &Path, now: Timestamp) -> Result<Authority, Error> {
-        let (certificate, key) = (dir.join(CA_CERTIFICATE), dir.join(CA_KEY));
+    pub(super) fn open_or_create(dir: &Path, place: &Place, now: Timestamp) -> Result<Authority, Error> {
+        let (certificate, key) = (dir.join(place.certificate), dir.join(place.key));
         match (files::read(&certificate)?, files::read(&key)?) {
             (Some(pem), Some(key_pem)) => {
                 let malformed = |what, path: &Path, why: &dyn std::fmt::Display| Error::Malformed {
@@ -106,7 +113,7 @@ impl Authority {
                 Authority::new(pem, pair).map_err(|why| malformed("certificate", &certificate, &why))
             }
             (None, None) => {
-                let authority = Authority::create(now)?;
+                let authority = Authority::create(place.subject, now)?;
                 files::write_private(&key, authority.issuer.key().serialize_pem().as_bytes())?;
                 files::write_private(&certificate, authority.pem.as_bytes())?;
                 Ok(authority)
@@ -119,15 +126,14 @@ impl Authority {
         }
     }
 
-    fn create(now: Timestamp) -> Result<Authority, Error> {
-        const SUBJECT: &str = "coracle-ca";
-        let mut params = params(SUBJECT, None, now, CA_LIFETIME);
+    fn create(subject: &str, now: Timestamp) -> Result<Authority, Error> {
+        let mut params = params(subject, None, now, CA_LIFETIME);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|why| unsigned(SUBJECT, &why))?;
-        let certificate = params.self_signed(&key).map_err(|why| unsigned(SUBJECT, &why))?;
-        Authority::new(certificate.pem(), key).map_err(|why| unsigned(SUBJECT, &why))
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|why| unsigned(subject, &why))?;
+        let certificate = params.self_signed(&key).map_err(|why| unsigned(subject, &why))?;
+        Authority::new(certificate.pem(), key).map_err(|why| unsigned(subject, &why))
     }
 
     fn new(pem: String, key: KeyPair) -> Result<Authority, String> {

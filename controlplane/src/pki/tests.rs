@@ -24,7 +24,8 @@ fn keys_are_kept_and_private() {
     let again = open(dir.path(), NOW + 100);
     assert_eq!(again.spki_pin(), pin);
     assert_eq!(std::fs::read(dir.path().join("serving.crt")).unwrap(), serving);
-    for file in ["ca.key", "ca.crt", "serving.key", "serving.crt", "sa.key"] {
+    for file in ["ca.key", "ca.crt", "front-proxy-ca.key", "front-proxy-ca.crt", "serving.key", "serving.crt", "sa.key"]
+    {
         let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -52,6 +53,24 @@ fn half_an_authority_is_refused() {
     open(dir.path(), NOW);
     std::fs::remove_file(dir.path().join("ca.key")).unwrap();
     assert!(Pki::open_or_create(dir.path(), Names::default(), clock(NOW)).is_err());
+}
+
+#[test]
+fn members_have_the_front_proxys_authority_in_common() {
+    let (first, second, third) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let pki = open(first.path(), NOW);
+    assert_ne!(pki.front_proxy_ca_pem(), pki.ca_pem());
+    let keys = pki.cluster_keys().unwrap();
+    ClusterKeys::from_json(&keys.to_json()).unwrap().store(second.path()).unwrap();
+    assert_eq!(open(second.path(), NOW).front_proxy_ca_pem(), pki.front_proxy_ca_pem());
+    // Of a cluster that is older than it.
+    let mut old: serde_json::Value = serde_json::from_slice(&keys.to_json()).unwrap();
+    old.as_object_mut().unwrap().remove("front_proxy");
+    ClusterKeys::from_json(old.to_string().as_bytes()).unwrap().store(third.path()).unwrap();
+    let other = open(third.path(), NOW);
+    assert_ne!(other.front_proxy_ca_pem(), pki.front_proxy_ca_pem());
+    assert_eq!(other.ca_pem(), pki.ca_pem());
 }
 
 #[test]

@@ -1,11 +1,17 @@
-//! APIServices: one for each group version that this server serves itself, as upstream's aggregator keeps them.
+//! APIServices: one for each group version that this server serves itself, as upstream's aggregator keeps them, beside
+//! those of servers that extend this one.
 
+use super::definitions::MANAGER;
+use super::write::Owners;
 use super::{Call, Registry, Served, User, keys, served};
+use api::custom::names;
 use api::object::edit;
+use api::view::ApiService;
 use api::{Rejected, Resource, Tree};
 use client::DeleteOptions;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Marks those that come and go with what is served.
 const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
@@ -66,7 +72,7 @@ impl Registry {
                 "type": "Available", "status": "True", "lastTransitionTime": api::time::seconds(self.clock().now()),
                 "reason": "Local", "message": "Local APIServices are always available",
             });
-            let call = Call { name: &name, field_manager: super::definitions::MANAGER, ..Call::new(user, kind) };
+            let call = Call { name: &name, field_manager: MANAGER, ..Call::new(user, kind) };
             let mut tree = match self.create(Call { name: "", ..call }, tree).await {
                 Ok(written) => written.object.tree(),
                 Err(rejected) if rejected.is_already_exists() => continue,
@@ -78,10 +84,55 @@ impl Registry {
         Ok(())
     }
 
+    /// The servers that extend this one, one for each group version.
+    #[must_use]
+    pub fn extensions(&self) -> Vec<Arc<ApiService>> {
+        let (all, _) = self.0.memory.shelf(&collection()).range("", || 0);
+        let read = all.iter().filter_map(|stored| stored.object.view::<ApiService>().ok());
+        read.filter(|one| one.spec.service.is_some()).collect()
+    }
+
+    /// The server that serves a group version in our place.
+    #[must_use]
+    pub fn extension(&self, group: &str, version: &str) -> Option<Arc<ApiService>> {
+        let stored = self.0.memory.shelf(&collection()).get(&format!("{version}.{group}"))?;
+        stored.object.view::<ApiService>().ok().filter(|one| one.spec.service.is_some())
+    }
+
+    /// Tells whether an APIService can be used, if that is news.
+    ///
+    /// # Errors
+    /// As of any write.
+    pub async fn tell_available(&self, name: &str, is_so: bool, reason: &str, message: &str) -> Result<(), Rejected> {
+        let resource = Resource::new(OWN, "v1", "apiservices");
+        let Some(kind) = api::kinds::find(&resource) else { return Ok(()) };
+        let user = User::system_admin();
+        let call = Call { name, subresource: Some("status"), field_manager: MANAGER, ..Call::new(&user, kind) };
+        let now = self.clock().now();
+        let told = |old: &Tree| {
+            let mut new = old.clone();
+            let mut status = old.get("status").cloned().unwrap_or_default();
+            names::put(&mut status, names::condition("Available", is_so, reason, message), now);
+            edit::set(&mut new, &["status"], status);
+            Ok(new)
+        };
+        self.change(&call, told, Owners::Record).await.map(|_| ())
+    }
+
     /// The definitions' collection has a shelf of its own to wait on.
-    pub(super) fn definitions(&self) -> std::sync::Arc<super::shelf::Shelf> {
+    pub(super) fn definitions(&self) -> Arc<super::shelf::Shelf> {
         self.0.memory.shelf(&served::collection())
     }
+}
+
+fn collection() -> String {
+    keys::collection(&Resource::new(OWN, "v1", "apiservices"))
+}
+
+/// How early discovery tells of a group that this server serves.
+#[must_use]
+pub fn group_priority(group: &str) -> i64 {
+    PRIORITIES.iter().find(|(known, _)| *known == group).map_or(CUSTOM.0, |(_, priority)| *priority)
 }
 
 /// The APIServices of what is served, by name.

@@ -123,7 +123,7 @@ impl Registry {
         for stored in all {
             let namespace = Some(stored.object.namespace()).filter(|namespace| !namespace.is_empty());
             let call = Call { namespace, name: stored.object.name(), field_manager: MANAGER, ..Call::new(user, kind) };
-            match self.delete(call, DeleteOptions::default()).await {
+            match self.delete_stored(call, DeleteOptions::default()).await {
                 Ok(super::Deleted::Stays(_)) => left += 1,
                 Ok(super::Deleted::Gone(_)) => {}
                 Err(rejected) if rejected.is_not_found() => {}

@@ -1,6 +1,6 @@
 //! delete: at once, or marked so that finalizers and nodes can do their part first.
 
-use super::{Call, Deleted, Page, Registry, convert, definitions, keys, namespace};
+use super::{Call, Deleted, Page, Registry, definitions, keys, namespace};
 use api::kinds::Kind;
 use api::object::edit;
 use api::time::{self, SignedDuration, Timestamp};
@@ -36,19 +36,22 @@ enum Grace {
 impl Registry {
     pub async fn delete(&self, call: Call<'_>, options: DeleteOptions) -> Result<Deleted, Rejected> {
         let asked = call.kind;
-        let Some(stored) = api::convert::stored(asked) else { return self.delete_stored(call, options).await };
+        let stored = api::convert::stored(asked).unwrap_or(asked);
         let mut options = options;
-        if asked.kind == "CronJob" {
+        if asked.kind == "CronJob" && !Arc::ptr_eq(stored, asked) {
             // In its old version, its Jobs stay where nobody says otherwise.
             options.propagation = options.propagation.or(Some(Propagation::Orphan));
         }
         Ok(match self.delete_stored(Call { kind: stored, ..call }, options).await? {
-            Deleted::Gone(object) => Deleted::Gone(convert::out(asked, &object)?),
-            Deleted::Stays(object) => Deleted::Stays(convert::out(asked, &object)?),
+            // Of a custom resource that is gone, nobody is shown more than its name.
+            Deleted::Gone(object) if asked.is_custom() => Deleted::Gone(object),
+            Deleted::Gone(object) => Deleted::Gone(self.out(asked, &object).await?),
+            Deleted::Stays(object) => Deleted::Stays(self.out(asked, &object).await?),
         })
     }
 
-    async fn delete_stored(&self, call: Call<'_>, options: DeleteOptions) -> Result<Deleted, Rejected> {
+    /// What is told of the object is in the version that is stored.
+    pub(super) async fn delete_stored(&self, call: Call<'_>, options: DeleteOptions) -> Result<Deleted, Rejected> {
         let call = Call { subresource: None, dry_run: call.dry_run || options.dry_run, ..call };
         let resource = &call.kind.resource;
         // What this call has marked: if it is gone then, its node was told and was faster.
@@ -129,7 +132,8 @@ impl Registry {
         mut tree: Tree,
     ) -> Result<Option<Arc<Object>>, Rejected> {
         use crate::store::kv::{Compare, Op, Txn};
-        let bytes = super::encoded::encode(&mut tree, call.kind);
+        // In the version that it is stored in: no webhook can hold a deletion up.
+        let bytes = super::encoded::marked(&mut tree, call.kind);
         if call.dry_run {
             return Ok(super::encoded::at_revision(&bytes, old.revision()));
         }

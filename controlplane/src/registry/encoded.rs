@@ -13,11 +13,10 @@ const KEY: &[u8] = b"\"resourceVersion\":\"";
 
 /// The bytes to store.
 pub(super) fn encode(tree: &mut Tree, kind: &Kind) -> Bytes {
-    edit::set(tree, &["metadata", "resourceVersion"], "0");
     if let Some(custom) = &kind.custom {
         api::custom::into_stored(custom, tree);
     }
-    api::codec::print(tree, kind).into()
+    marked(tree, kind)
 }
 
 /// Is an object what these bytes to store would make it, but for its revision?
@@ -27,6 +26,12 @@ pub(super) fn is_same(stored: &[u8], object: &Object) -> bool {
         (Some((start, end)), Some((at, after))) => stored[..start] == json[..at] && stored[end..] == json[after..],
         _ => with_revision(stored, object.revision()).is_some_and(|same| same == *json),
     }
+}
+
+/// The same, of an object that was stored before and whose metadata alone has changed.
+pub(super) fn marked(tree: &mut Tree, kind: &Kind) -> Bytes {
+    edit::set(tree, &["metadata", "resourceVersion"], "0");
+    api::codec::print(tree, kind).into()
 }
 
 /// The object that stored bytes are at a revision. `None` if they are no object: somebody else wrote them.

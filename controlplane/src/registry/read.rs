@@ -3,7 +3,7 @@
 use super::filter::Filter;
 use super::shelf::Stored;
 use super::token::Token;
-use super::{Call, Page, Registry, convert, encoded, failed, keys};
+use super::{Call, Page, Registry, encoded, failed, keys};
 use crate::store::kv::{self, Range};
 use api::rejected::Reason;
 use api::{Object, Rejected};
@@ -18,7 +18,7 @@ impl Registry {
             return Ok(view);
         }
         let stored = self.stored(&call).ok_or_else(|| Rejected::not_found(&call.kind.resource, call.name))?;
-        convert::out(call.kind, &stored.object)
+        self.out(call.kind, &stored.object).await
     }
 
     /// One object as the memory has it, at least as new as `revision` (`resourceVersion=N`; 0: whatever is there).
@@ -28,7 +28,7 @@ impl Registry {
             return Ok(view);
         }
         let stored = self.stored(&call).ok_or_else(|| Rejected::not_found(&call.kind.resource, call.name))?;
-        convert::out(call.kind, &stored.object)
+        self.out(call.kind, &stored.object).await
     }
 
     /// Objects in key order. `options.next` goes on with a list at the state of its first page.
@@ -49,7 +49,7 @@ impl Registry {
         // A list of whatever is there comes in one piece, as from upstream's watch cache.
         let limit = if options.revision == Some(0) { 0 } else { options.limit };
         let (found, revision) = self.select(&filter, "");
-        page(&call, &filter, Found { objects: found, beyond: 0 }, revision, limit)
+        self.page(&call, &filter, Found { objects: found, beyond: 0 }, revision, limit).await
     }
 
     /// `resourceVersionMatch=Exact`: the state at just this revision, as long as the store remembers it.
@@ -59,7 +59,7 @@ impl Registry {
         self.0.memory.wait(revision).await?;
         let found = self.remembered(&filter, revision, None, options.limit).await?;
         let found = found.ok_or_else(|| expired("The resourceVersion for the provided list is too old."))?;
-        page(&call, &filter, found, revision, options.limit)
+        self.page(&call, &filter, found, revision, options.limit).await
     }
 
     async fn next_page(&self, call: &Call<'_>, filter: &Filter, token: Token, limit: usize) -> Result<Page, Rejected> {
@@ -67,12 +67,35 @@ impl Registry {
         let Ok(revision) = u64::try_from(token.rv) else {
             self.refresh().await?;
             let (objects, revision) = self.select(filter, &start);
-            return page(call, filter, Found { objects, beyond: 0 }, revision, limit);
+            return self.page(call, filter, Found { objects, beyond: 0 }, revision, limit).await;
         };
         match self.remembered(filter, revision, Some(&start), limit).await? {
-            Some(found) => page(call, filter, found, revision, limit),
+            Some(found) => self.page(call, filter, found, revision, limit).await,
             None => Err(too_old(token)),
         }
+    }
+
+    async fn page(
+        &self,
+        call: &Call<'_>,
+        filter: &Filter,
+        found: Found,
+        revision: u64,
+        limit: usize,
+    ) -> Result<Page, Rejected> {
+        let Found { mut objects, beyond } = found;
+        let left = if limit > 0 { objects.len().saturating_sub(limit) as u64 + beyond } else { 0 };
+        let mut next = None;
+        if left > 0 {
+            objects.truncate(limit);
+            let last = objects.last().map(|stored| place_of(&stored.object)).unwrap_or_default();
+            let last = last.strip_prefix(&filter.prefix).unwrap_or(&last);
+            next = Some(Token::after(last, i64::try_from(revision).unwrap_or(i64::MAX)).write());
+        }
+        let remaining = (left > 0 && filter.is_everything()).then_some(left);
+        let objects = objects.iter().map(|stored| Arc::clone(&stored.object)).collect();
+        let items = self.out_all(call.kind, objects).await?;
+        Ok(Page { items, revision, next, remaining })
     }
 
     /// Objects from memory that the filter selects, from the place `start` on.
@@ -133,22 +156,6 @@ struct Found {
     objects: Vec<Arc<Stored>>,
     /// How many more there are that were not read.
     beyond: u64,
-}
-
-fn page(call: &Call<'_>, filter: &Filter, found: Found, revision: u64, limit: usize) -> Result<Page, Rejected> {
-    let Found { mut objects, beyond } = found;
-    let left = if limit > 0 { objects.len().saturating_sub(limit) as u64 + beyond } else { 0 };
-    let mut next = None;
-    if left > 0 {
-        objects.truncate(limit);
-        let last = objects.last().map(|stored| place_of(&stored.object)).unwrap_or_default();
-        let last = last.strip_prefix(&filter.prefix).unwrap_or(&last);
-        next = Some(Token::after(last, i64::try_from(revision).unwrap_or(i64::MAX)).write());
-    }
-    let remaining = (left > 0 && filter.is_everything()).then_some(left);
-    let items: Result<Vec<_>, Rejected> =
-        objects.iter().map(|stored| convert::out(call.kind, &stored.object)).collect();
-    Ok(Page { items: items?, revision, next, remaining })
 }
 
 /// The refusal of a page whose state is forgotten; it carries a token to go on with inconsistently.

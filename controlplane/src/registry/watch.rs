@@ -28,6 +28,9 @@ struct Watcher {
     shelf: Arc<Shelf>,
     own: Option<Arc<Notify>>,
     cursor: Cursor,
+    /// What is to be told, as it is stored.
+    told: VecDeque<Event>,
+    /// The same, as it was asked for.
     ready: VecDeque<Event>,
     bookmarks: bool,
     bookmark_at: Instant,
@@ -47,7 +50,7 @@ impl Registry {
         let filter = Filter::parse(&call, &options.label_selector, &options.field_selector)?;
         let memory = &self.0.memory;
         let shelf = memory.shelf(&filter.collection);
-        let mut ready = VecDeque::new();
+        let mut told = VecDeque::new();
         let mut from = options.revision;
         let streams_list = options.initial_events == Some(true);
         if options.initial_events.unwrap_or(from == 0) {
@@ -58,10 +61,10 @@ impl Registry {
             }
             let (found, revision) = self.select(&filter, "");
             for stored in found {
-                ready.push_back(Event::Added(convert::out(call.kind, &stored.object)?));
+                told.push_back(Event::Added(Arc::clone(&stored.object)));
             }
             if streams_list && options.bookmarks {
-                ready.push_back(Event::Bookmark { revision, initial_events_end: true });
+                told.push_back(Event::Bookmark { revision, initial_events_end: true });
             }
             from = revision;
         } else if from == 0 {
@@ -78,7 +81,8 @@ impl Registry {
             shelf,
             own,
             cursor,
-            ready,
+            told,
+            ready: VecDeque::new(),
             bookmarks: options.bookmarks,
             bookmark_at: Instant::now() + BOOKMARK_EVERY,
             last_bookmark_at: options.lasts.map(|lasts| Instant::now() + lasts.saturating_sub(LAST_BOOKMARK)),
@@ -107,6 +111,15 @@ impl Watcher {
             }
             if self.ended {
                 return None;
+            }
+            if !self.told.is_empty() {
+                match self.convert().await {
+                    Ok(()) => continue,
+                    Err(rejected) => {
+                        self.ended = true;
+                        return Some(Err(Error::Rejected(rejected)));
+                    }
+                }
             }
             let shelf = Arc::clone(&self.shelf);
             let own = self.own.clone();
@@ -150,24 +163,58 @@ impl Watcher {
             self.is_ahead = revision < self.after;
         }
         for logged in events.iter().filter(|logged| logged.revision > self.after) {
-            if let Some(event) = self.told(logged)? {
-                self.ready.push_back(event);
-            }
+            let event = self.selected(logged);
+            self.told.extend(event);
         }
         self.seen = revision.max(self.after);
         Ok(events.len())
     }
 
+    /// Makes the next events ready: what they tell of becomes of the version that was asked for.
+    async fn convert(&mut self) -> Result<(), Rejected> {
+        if !convert::asks(&self.kind) {
+            let Some(event) = self.told.pop_front() else { return Ok(()) };
+            let shown = object(&event).map(|object| convert::out(&self.kind, object)).transpose()?;
+            self.ready.push_back(with(event, shown));
+            return Ok(());
+        }
+        let events: Vec<Event> = self.told.drain(..self.told.len().min(BATCH)).collect();
+        let objects = events.iter().filter_map(object).map(Arc::clone).collect();
+        let mut objects = self.registry.out_together(&self.kind, objects).await?.into_iter();
+        self.ready.extend(events.into_iter().map(|event| {
+            let shown = object(&event).and_then(|_| objects.next());
+            with(event, shown)
+        }));
+        Ok(())
+    }
+
     /// What the selector makes of a change: coming into view is an addition, going out of it a deletion.
-    fn told(&self, logged: &Logged) -> Result<Option<Event>, Rejected> {
+    fn selected(&self, logged: &Logged) -> Option<Event> {
         let was = logged.old.as_ref().is_some_and(|old| self.filter.selects(old));
         let new = logged.new.as_ref().filter(|new| self.filter.selects(new));
-        let out = |object: &Arc<Object>| convert::out(&self.kind, object);
-        Ok(match (was, new) {
+        match (was, new) {
             (false, None) => None,
-            (false, Some(new)) => Some(Event::Added(out(&new.object)?)),
-            (true, Some(new)) => Some(Event::Modified(out(&new.object)?)),
-            (true, None) => logged.gone().map(|gone| out(&gone)).transpose()?.map(Event::Deleted),
-        })
+            (false, Some(new)) => Some(Event::Added(Arc::clone(&new.object))),
+            (true, Some(new)) => Some(Event::Modified(Arc::clone(&new.object))),
+            (true, None) => logged.gone().map(Event::Deleted),
+        }
+    }
+}
+
+/// The event, telling of this object.
+fn with(event: Event, object: Option<Arc<Object>>) -> Event {
+    match (object, event) {
+        (Some(object), Event::Added(_)) => Event::Added(object),
+        (Some(object), Event::Modified(_)) => Event::Modified(object),
+        (Some(object), Event::Deleted(_)) => Event::Deleted(object),
+        (_, event) => event,
+    }
+}
+
+/// What an event tells of.
+fn object(event: &Event) -> Option<&Arc<Object>> {
+    match event {
+        Event::Added(object) | Event::Modified(object) | Event::Deleted(object) => Some(object),
+        Event::Bookmark { .. } => None,
     }
 }

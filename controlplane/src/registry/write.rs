@@ -88,11 +88,10 @@ impl Registry {
             managed_fields::update(call.kind, None, &mut tree, sent.as_ref(), writer, self.clock().now());
         }
         let stored_kind = stored_form(call.kind, &mut tree);
-        let _charging = self.charging(&call).await;
-        // Addresses are drawn into a Service, and a Job selects by its uid. All else is prepared a second time as it is, but
-        // for a name that was drawn.
+        // Addresses are drawn into a Service, a Job selects by its uid, and a webhook makes another version. All else is
+        // prepared a second time as it is, but for a name that was drawn.
         let is_job = stored_kind.group() == "batch" && stored_kind.kind == "Job";
-        let undrawn = (is_job || services::is_service(stored_kind)).then(|| tree.clone());
+        let undrawn = (is_job || services::is_service(stored_kind) || convert::asks(stored_kind)).then(|| tree.clone());
         for _ in 0..DRAW_TRIES {
             let drawn = prepare::create(&call, stored_kind, &mut tree, self.clock().now())?;
             self.check_namespace(&call, &tree)?;
@@ -112,6 +111,9 @@ impl Registry {
                 services::allocate(self, None, &mut put)?;
             }
             self.check_limits(stored_kind, &put.tree, true)?;
+            // Before others have to wait: a webhook may be asked.
+            put.tree = self.as_stored(put.tree, stored_kind).await?;
+            let charging = self.charging(&call).await;
             put.claims.charges = self.charge(&call, stored_kind, &put.tree, None)?;
             let is_taken = || self.stored(&Call { name: &name, ..call }).is_some();
             if call.dry_run {
@@ -119,14 +121,19 @@ impl Registry {
                     return Err(Rejected::already_exists(&call.kind.resource, &name));
                 }
                 let object = encoded::unstored(put.tree, stored_kind)?;
-                return Ok(Written { object: convert::out(call.kind, &object)?, created: true, warnings: Vec::new() });
+                return Ok(Written {
+                    object: self.out(call.kind, &object).await?,
+                    created: true,
+                    warnings: Vec::new(),
+                });
             }
             check_unversioned(&put.tree)?;
             let (made, left) = self.put_new(&call, stored_kind, put, &name).await?;
+            drop(charging);
             tree = undrawn.clone().unwrap_or(left);
             match made {
                 Some(object) => {
-                    let object = convert::out(call.kind, &object)?;
+                    let object = self.out(call.kind, &object).await?;
                     return Ok(Written { object, created: true, warnings: Vec::new() });
                 }
                 // Somebody has the name, or the address that was drawn: draw again, unless nothing was drawn.
@@ -255,7 +262,7 @@ impl Registry {
                 }
                 return Err(Rejected::not_found(resource, call.name));
             };
-            let old = convert::out(call.kind, &stored.object)?;
+            let old = self.out(call.kind, &stored.object).await?;
             let old_tree = old.tree();
             let new = new(&old_tree)?;
             let wanted = edit::text(&new, RESOURCE_VERSION);
@@ -330,19 +337,20 @@ impl Registry {
         }
         managed_fields::keep_times(old_stored, &mut put.tree);
         let is_finished = prepare::is_finished(kind, &put.tree);
+        put.tree = self.as_stored(put.tree, kind).await?;
         let bytes = encoded::encode(&mut put.tree, kind);
         if is_finished {
             // The client sees what it wrote, which nobody else ever will.
             let last = encoded::at_revision(&bytes, old.revision()).ok_or_else(|| Rejected::internal("no object"))?;
-            let gone = self.remove(call, old, &put.tree).await?;
-            return gone.map(|_| convert::out(call.kind, &last).map(written)).transpose();
+            let Some(_) = self.remove(call, old, &put.tree).await? else { return Ok(None) };
+            return Ok(Some(written(self.out(call.kind, &last).await?)));
         }
         if encoded::is_same(&bytes, old) {
-            return Ok(Some(written(convert::out(call.kind, old)?)));
+            return Ok(Some(written(self.out(call.kind, old).await?)));
         }
         if call.dry_run {
             let object = encoded::at_revision(&bytes, old.revision()).ok_or_else(|| Rejected::internal("no object"))?;
-            return Ok(Some(written(convert::out(call.kind, &object)?)));
+            return Ok(Some(written(self.out(call.kind, &object).await?)));
         }
         let key = self.key(call);
         let held = Compare::unchanged(key.clone(), old.revision());
@@ -355,7 +363,7 @@ impl Registry {
             return Ok(None);
         }
         let object = self.shown(call, kind, &bytes, done.revision)?;
-        Ok(Some(written(convert::out(call.kind, &object)?)))
+        Ok(Some(written(self.out(call.kind, &object).await?)))
     }
 
     /// Takes an object out of the store. `None` if somebody else wrote it meanwhile.

@@ -1,7 +1,9 @@
-//! The node's one stream to the server, over which the server asks for logs and pods: no node is ever dialled.
+//! The node's one stream to the server, over which the server asks for logs and pods: no node is ever dialled. What the
+//! server has to ask a pod itself, as a webhook, comes this way too, with the pod's address in a header.
 //!
 //! The node dials the API port and asks for an upgrade; then the roles turn, and this side is the HTTP/2 server.
 
+use super::Pods;
 use super::log::{Logs, Options, Whose};
 use crate::{Body, BoxError};
 use api::time::SignedDuration;
@@ -27,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The protocol's name in the `Upgrade` header.
 const PROTOCOL: &str = "coracle-link";
+/// The header of a request that is for a pod.
+const ENDPOINT: &str = "coracle-endpoint";
 /// A dial that takes longer is given up.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Waits between dials; doubled up to the maximum, with jitter against storms.
@@ -53,6 +57,7 @@ pub(super) struct Served {
     pub(super) clock: Clock,
     pub(super) logs: Logs,
     pub(super) pods: Arc<dyn Fn() -> Vec<Arc<Object>> + Send + Sync>,
+    pub(super) network: Arc<dyn Pods>,
 }
 
 /// Keeps the link up until `shutdown`.
@@ -84,7 +89,12 @@ async fn session(config: &Config, served: &Arc<Served>) -> Result<(), BoxError> 
         let served = Arc::clone(served);
         move |request: Request<hyper::body::Incoming>| {
             let served = Arc::clone(&served);
-            async move { Ok::<_, Infallible>(answer(&served, request.method(), request.uri())) }
+            async move {
+                Ok::<_, Infallible>(match request.headers().contains_key(ENDPOINT) {
+                    true => call(&served, request).await,
+                    false => answer(&served, request.method(), request.uri()),
+                })
+            }
         }
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -134,6 +144,20 @@ fn answer(served: &Served, method: &Method, uri: &http::Uri) -> Response<Body> {
             logs(served, (namespace, pod, container), uri.query().unwrap_or_default())
         }
         _ => plain(StatusCode::NOT_FOUND, format!("a node serves no {}", uri.path())),
+    }
+}
+
+/// A request for a pod of this node.
+async fn call(served: &Served, request: Request<hyper::body::Incoming>) -> Response<Body> {
+    let (mut parts, incoming) = request.into_parts();
+    let endpoint = parts.headers.remove(ENDPOINT).and_then(|value| value.to_str().ok()?.parse().ok());
+    let Some(to) = endpoint else {
+        return plain(StatusCode::BAD_REQUEST, format!("{ENDPOINT} must be an address and a port"));
+    };
+    let request = Request::from_parts(parts, incoming.map_err(BoxError::from).boxed_unsync());
+    match served.network.call(to, request).await {
+        Ok(response) => response,
+        Err(error) => plain(StatusCode::BAD_GATEWAY, error.to_string()),
     }
 }
 

@@ -190,6 +190,7 @@ impl Shared {
             clock: self.config.clock.clone(),
             logs: self.logs.clone(),
             pods: Arc::new(move || objects.lock().values().map(|known| Arc::clone(&known.object)).collect()),
+            network: Arc::clone(&self.config.pods),
         }
     }
 }

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{broadcast, watch};
 
@@ -253,6 +253,13 @@ impl Pods for Net {
 
     fn detach(&self, ip: IpAddr) {
         self.0.lock().remove(&ip);
+    }
+
+    fn call(&self, to: SocketAddr, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        match self.0.lock().get(&to.ip()).cloned() {
+            Some(handler) => handler(request, to.port()),
+            None => Box::pin(async { Err("nobody there".into()) }),
+        }
     }
 }
 
