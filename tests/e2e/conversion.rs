@@ -50,11 +50,11 @@ impl Hook {
     }
 
     fn is(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+        *self.mood.lock().expect("nobody panicked") = mood;
     }
 
     fn reviews(&self) -> Vec<usize> {
-        std::mem::take(&mut *self.reviews.lock().unwrap())
+        std::mem::take(&mut *self.reviews.lock().expect("nobody panicked"))
     }
 
     fn handler(self: &Arc<Hook>) -> Handler {
@@ -69,12 +69,17 @@ impl Hook {
         assert_eq!(request.uri().to_string(), "/convert?timeout=30s");
         let body = request.into_body().collect().await.expect("a body").to_bytes();
         let review: Value = serde_json::from_slice(&body).expect("JSON");
-        let (uid, version) = (&review["request"]["uid"], review["request"]["desiredAPIVersion"].as_str().unwrap());
-        let objects: Vec<Value> =
-            review["request"]["objects"].as_array().unwrap().iter().map(|one| converted(one, version)).collect();
-        self.reviews.lock().unwrap().push(objects.len());
+        let (uid, version) =
+            (&review["request"]["uid"], review["request"]["desiredAPIVersion"].as_str().expect("as expected"));
+        let objects: Vec<Value> = review["request"]["objects"]
+            .as_array()
+            .expect("as expected")
+            .iter()
+            .map(|one| converted(one, version))
+            .collect();
+        self.reviews.lock().expect("nobody panicked").push(objects.len());
         self.asked.notify_one();
-        let mood = *self.mood.lock().unwrap();
+        let mood = *self.mood.lock().expect("nobody panicked");
         if mood == Mood::Slow {
             self.go.notified().await;
         }
@@ -87,7 +92,7 @@ impl Hook {
         match mood {
             Mood::Garbled => Response::new(full("{\"kind\":")),
             Mood::TooBig => Response::new(full(vec![b' '; 9 * 1024 * 1024])),
-            Mood::Broken => Response::builder().status(503).body(full("out of order\n")).unwrap(),
+            Mood::Broken => Response::builder().status(503).body(full("out of order\n")).expect("as expected"),
             _ => json(&tree!({
                 "apiVersion": review["apiVersion"], "kind": "ConversionReview",
                 "response": {"uid": uid, "result": result, "convertedObjects": objects},
@@ -99,13 +104,13 @@ impl Hook {
 fn converted(object: &Value, version: &str) -> Value {
     let mut object = object.clone();
     object["apiVersion"] = version.into();
-    let spec = object["spec"].as_object_mut().unwrap();
+    let spec = object["spec"].as_object_mut().expect("as expected");
     if version.ends_with("/v2") {
         if let Some(length) = spec.remove("length") {
             spec.insert("size".to_owned(), format!("{length} cm").into());
         }
     } else if let Some(size) = spec.remove("size") {
-        let length: i64 = size.as_str().unwrap().trim_end_matches(" cm").parse().unwrap();
+        let length: i64 = size.as_str().expect("as expected").trim_end_matches(" cm").parse().expect("as expected");
         spec.insert("length".to_owned(), length.into());
     }
     object
@@ -200,7 +205,8 @@ async fn objects_are_read_and_written_in_either_version() {
     let url = format!("https://127.0.0.1:{}/convert", https.port);
     cluster.define("rods", &tree!({"url": url, "caBundle": https.bundle})).await;
     let (v1, v2) = (cluster.things("v1", "rods"), cluster.things("v2", "rods"));
-    let from = v2.list(&ListParams::default()).await.expect("nothing yet").metadata.resource_version.unwrap();
+    let from =
+        v2.list(&ListParams::default()).await.expect("nothing yet").metadata.resource_version.expect("as expected");
 
     let made = v2.create(&PostParams::default(), &thing("rods", "v2", "a", &tree!({"size": "7 cm"}))).await;
     assert_eq!(made.expect("made").data["spec"], tree!({"size": "7 cm"}));
@@ -212,7 +218,8 @@ async fn objects_are_read_and_written_in_either_version() {
     }
     assert!(hook.reviews().is_empty(), "nobody is asked about what is stored");
     let all = v2.list(&ListParams::default()).await.expect("a list");
-    let sizes: Vec<&str> = all.items.iter().map(|one| one.data["spec"]["size"].as_str().unwrap()).collect();
+    let sizes: Vec<&str> =
+        all.items.iter().map(|one| one.data["spec"]["size"].as_str().expect("as expected")).collect();
     assert_eq!((sizes, hook.reviews()), (vec!["7 cm", "1 cm", "2 cm", "3 cm"], vec![4]), "one review for a page");
 
     let told = Patch::Merge(tree!({"spec": {"size": "9 cm"}}));
@@ -242,7 +249,11 @@ async fn objects_are_read_and_written_in_either_version() {
             other => panic!("{other:?}"),
         };
         assert_eq!(object.types.expect("its type").api_version, format!("{GROUP}/v2"));
-        seen.push(format!("{what}{} {}", object.metadata.name.unwrap(), object.data["spec"]["size"].as_str().unwrap()));
+        seen.push(format!(
+            "{what}{} {}",
+            object.metadata.name.expect("as expected"),
+            object.data["spec"]["size"].as_str().expect("as expected")
+        ));
     }
     assert_eq!(seen, ["+a 7 cm", "+b 1 cm", "+c 2 cm", "+d 3 cm", "~b 9 cm", "~c 2 cm", "~c 2 cm", "-d 3 cm"]);
 }

@@ -55,10 +55,14 @@ impl Extension {
             let upgrade = hyper::upgrade::on(&mut request);
             tokio::spawn(echo(upgrade));
             let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
-            return answer.header("connection", "Upgrade").header("upgrade", "echo").body(full("")).unwrap();
+            return answer
+                .header("connection", "Upgrade")
+                .header("upgrade", "echo")
+                .body(full(""))
+                .expect("as expected");
         }
         if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
-            let events = self.events.lock().unwrap().take().expect("one watch");
+            let events = self.events.lock().expect("nobody panicked").take().expect("one watch");
             let events = futures::stream::unfold(events, |mut events| async move {
                 let event = events.recv().await?;
                 Some((Ok::<_, Infallible>(Frame::data(event)), events))
@@ -69,7 +73,7 @@ impl Extension {
             .headers()
             .keys()
             .map(|name| {
-                let all = request.headers().get_all(name).iter().map(|value| value.to_str().unwrap());
+                let all = request.headers().get_all(name).iter().map(|value| value.to_str().expect("as expected"));
                 (name.to_string(), all.collect::<Vec<_>>().join(",").into())
             })
             .collect();
@@ -117,7 +121,8 @@ impl Cluster {
 
     /// What is below the version, asked for by a client that does not try again.
     async fn get_once(&self, below: &str) -> (u16, String) {
-        let request = Request::get(format!("/apis/{GROUP}/v1{below}")).header("host", "api").body(full("")).unwrap();
+        let request =
+            Request::get(format!("/apis/{GROUP}/v1{below}")).header("host", "api").body(full("")).expect("as expected");
         let response = connected(&self.server).await.send_request(request).await.expect("an answer");
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
@@ -210,8 +215,8 @@ impl Cluster {
         };
         let data = tokio::time::timeout(LIMIT, found).await.expect("it is published");
         assert_eq!(data["requestheader-allowed-names"], r#"["front-proxy-client"]"#);
-        assert!(data["client-ca-file"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
-        data["requestheader-client-ca-file"].as_str().unwrap().to_owned()
+        assert!(data["client-ca-file"].as_str().expect("as expected").contains("BEGIN CERTIFICATE"));
+        data["requestheader-client-ca-file"].as_str().expect("as expected").to_owned()
     }
 }
 
@@ -246,7 +251,7 @@ async fn requests_go_on_to_the_server_that_has_them() {
 
     // Each event of a watch comes as it is told.
     let (tell, events) = mpsc::channel(1);
-    *extension.events.lock().unwrap() = Some(events);
+    *extension.events.lock().expect("nobody panicked") = Some(events);
     let request = Request::get(format!("/apis/{GROUP}/v1/things?watch=true"));
     let request = request.body(kube::client::Body::empty()).expect("a request");
     let mut watch = cluster.client.send(request).await.expect("an answer").into_body();
@@ -274,11 +279,12 @@ async fn connected(server: &Server) -> SendRequest<Body> {
 async fn upgraded(server: &Server) {
     let mut sender = connected(server).await;
     let request = Request::get(format!("/apis/{GROUP}/v1/namespaces/a/things/b/connect")).header("host", "api");
-    let request = request.header("connection", "Upgrade").header("upgrade", "echo").body(full("")).unwrap();
+    let request =
+        request.header("connection", "Upgrade").header("upgrade", "echo").body(full("")).expect("as expected");
     let response = sender.send_request(request).await.expect("an answer");
     assert_eq!(
         (response.status(), &response.headers()["upgrade"]),
-        (StatusCode::SWITCHING_PROTOCOLS, &"echo".parse().unwrap())
+        (StatusCode::SWITCHING_PROTOCOLS, &"echo".parse().expect("as expected"))
     );
     let mut stream = TokioIo::new(hyper::upgrade::on(response).await.expect("it is upgraded"));
     for text in ["hello", "again"] {

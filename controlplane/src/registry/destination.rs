@@ -212,7 +212,7 @@ mod tests {
             ],
         });
         let node = Way::Node { node: "n".into(), endpoint: "10.64.0.7:9443".parse().expect("an address") };
-        let found = check(&service, &[slice.clone()], None);
+        let found = check(&service, std::slice::from_ref(&slice), None);
         assert_eq!(found, Ok(vec![dial("192.0.2.1", 9443), node]));
         let all = json!({"ports": [{"name": "https", "port": 443}], "publishNotReadyAddresses": true});
         assert_eq!(check(&all, &[slice], None).map(|ways| ways.len()), Ok(3));

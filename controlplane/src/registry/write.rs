@@ -120,12 +120,7 @@ impl Registry {
                 if !drawn && is_taken() {
                     return Err(Rejected::already_exists(&call.kind.resource, &name));
                 }
-                let object = encoded::unstored(put.tree, stored_kind)?;
-                return Ok(Written {
-                    object: self.out(call.kind, &object).await?,
-                    created: true,
-                    warnings: Vec::new(),
-                });
+                return self.pretended(&call, stored_kind, put.tree).await;
             }
             check_unversioned(&put.tree)?;
             let (made, left) = self.put_new(&call, stored_kind, put, &name).await?;
@@ -143,6 +138,12 @@ impl Registry {
             }
         }
         Err(Rejected::new(Reason::ServerTimeout, "no free name or address was found; try again"))
+    }
+
+    /// What a dry run would have made.
+    async fn pretended(&self, call: &Call<'_>, kind: &Kind, tree: Tree) -> Result<Written, Rejected> {
+        let object = encoded::unstored(tree, kind)?;
+        Ok(Written { object: self.out(call.kind, &object).await?, created: true, warnings: Vec::new() })
     }
 
     /// There is one of that name.
