@@ -19,6 +19,9 @@ mod etcd;
 mod first;
 #[path = "bench/group.rs"]
 mod group;
+#[allow(dead_code, reason = "shared with the end-to-end tests, which use the rest")]
+#[path = "e2e/kube_apiserver.rs"]
+mod kube_apiserver;
 #[path = "bench/load.rs"]
 mod load;
 #[path = "bench/machine.rs"]

@@ -44,6 +44,8 @@ mod hosts;
 mod https;
 #[path = "e2e/identity.rs"]
 mod identity;
+#[path = "e2e/kube_apiserver.rs"]
+mod kube_apiserver;
 #[path = "e2e/kube_rs.rs"]
 mod kube_rs;
 #[path = "e2e/kubectl.rs"]
@@ -61,6 +63,8 @@ mod partition;
 mod process;
 #[path = "e2e/python.rs"]
 mod python;
+#[path = "e2e/stock.rs"]
+mod stock;
 #[path = "e2e/trouble.rs"]
 mod trouble;
 #[path = "e2e/voters.rs"]

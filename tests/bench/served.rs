@@ -1,18 +1,15 @@
 //! A Kubernetes API that is served: by our binary, or by kube-apiserver and etcd.
 
+use crate::kube_apiserver::{self, KubeApiserver, TOKEN};
 use crate::process::{Process, eventually, free_port};
 use crate::{cores, machine};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use std::fs;
 use std::future::Future;
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-const TOKEN: &str = "bench-token";
 
 pub(crate) struct Served {
     pub(crate) name: &'static str,
@@ -24,8 +21,11 @@ pub(crate) struct Served {
 
 enum By {
     Ours(Option<Process>),
-    Kubernetes(Vec<Child>),
+    Kubernetes(KubeApiserver, Etcd),
 }
+
+/// Ends with its kube-apiserver.
+struct Etcd(Child);
 
 impl Served {
     /// The API alone: what controllers and a scheduler would do with the objects is not measured.
@@ -39,35 +39,22 @@ impl Served {
 
     /// `None`: it is not installed.
     pub(crate) fn kubernetes() -> Option<Served> {
-        let binary = PathBuf::from(std::env::var_os("CORACLE_PEERS")?).join("kube-apiserver");
-        if !binary.is_file() || Command::new("etcd").arg("--version").output().is_err() {
+        let program = kube_apiserver::program()?;
+        if Command::new("etcd").arg("--version").output().is_err() {
             return None;
         }
         let folder = folder();
-        let [port, client, peer] = [(); 3].map(|()| free_port("127.0.0.1"));
+        let [client, peer] = [(); 2].map(|()| free_port("127.0.0.1"));
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let mut etcd = Command::new("etcd");
         etcd.arg("--data-dir").arg(folder.path().join("etcd"));
         etcd.args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)]);
         etcd.args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)]);
         etcd.args(["--initial-cluster", &format!("default={}", url(peer))]);
-        let etcd = etcd.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-        let file = |name: &str, text: String| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).expect("it is written");
-            path
-        };
-        let (private, public) = (file("sa.key", key.serialize_pem()), file("sa.pub", key.public_key_pem()));
-        let mut api = Command::new(binary);
-        api.args(["--etcd-servers", &url(client), "--secure-port", &port.to_string(), "--bind-address", "127.0.0.1"]);
-        api.arg("--cert-dir").arg(folder.path().join("certs"));
-        api.arg("--token-auth-file").arg(folder.path().join("tokens.csv"));
-        api.arg("--service-account-signing-key-file").arg(private).arg("--service-account-key-file").arg(public);
-        api.args(["--service-account-issuer", "https://kubernetes.default.svc", "--authorization-mode", "RBAC"]);
-        api.args(["--service-cluster-ip-range", "10.0.0.0/24", "--disable-admission-plugins", "ServiceAccount"]);
-        let api = api.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kube-apiserver starts");
-        let by = By::Kubernetes(vec![api, etcd]);
+        let etcd = Etcd(etcd.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts"));
+        let api = KubeApiserver::start(&program, &url(client), folder.path());
+        let port = api.port;
+        let by = By::Kubernetes(api, etcd);
         let served = Served { name: "kube-apiserver", port, token: TOKEN.to_owned(), by, folder };
         served.settle();
         Some(served)
@@ -115,7 +102,7 @@ impl Served {
     fn processes(&self) -> Vec<u32> {
         match &self.by {
             By::Ours(process) => process.iter().map(Process::id).collect(),
-            By::Kubernetes(children) => children.iter().map(Child::id).collect(),
+            By::Kubernetes(api, etcd) => vec![api.child.id(), etcd.0.id()],
         }
     }
 
@@ -131,17 +118,13 @@ impl Served {
 
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\n")).expect("written");
+    fs::write(folder.path().join("tokens.csv"), kube_apiserver::tokens()).expect("written");
     folder
 }
 
-impl Drop for Served {
+impl Drop for Etcd {
     fn drop(&mut self) {
-        if let By::Kubernetes(children) = &mut self.by {
-            for child in children {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
