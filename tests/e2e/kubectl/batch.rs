@@ -23,10 +23,12 @@ fn a_job_is_made_from_a_cron_job() {
         let text = rows(&kubectl.ok("describe job now")).join("\n");
         text.contains("BackoffLimitExceeded").then_some(text)
     });
+    let pods = if kubectl.since(24) { "0 Active (0 Ready)" } else { "0 Running" };
+    let pods = format!("Pods Statuses: {pods} / 0 Succeeded / 1 Failed");
     for part in [
+        &*pods,
         "Annotations: cronjob.kubernetes.io/instantiate: manual",
         "Controlled By: CronJob/yearly",
-        "Pods Statuses: 0 Active (0 Ready) / 0 Succeeded / 1 Failed",
         "Normal SuccessfulCreate",
         "Created pod: now-",
         "Job has reached the specified backoff limit",
@@ -37,7 +39,7 @@ fn a_job_is_made_from_a_cron_job() {
         let text = rows(&kubectl.ok("describe cronjob yearly")).join("\n");
         text.contains("UnexpectedJob").then_some(text)
     });
-    for part in ["Schedule: 0 0 1 1 *", "Time Zone: Europe/Berlin", "Concurrency Policy: Allow", "Suspend: False"] {
+    for part in ["Schedule: 0 0 1 1 *", "Concurrency Policy: Allow", "Suspend: False"] {
         assert!(described.contains(part), "{part:?}:\n{described}");
     }
     let refused = kubectl.fails("create cronjob wrong --image=batch:v1 --schedule='61 * * * *'");
