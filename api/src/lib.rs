@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no async runtime. Whoever needs the time passes it in.
 
+pub mod cel;
 pub mod codec;
 pub mod convert;
 pub mod custom;

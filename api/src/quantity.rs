@@ -140,6 +140,19 @@ impl Quantity {
         i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// The whole number that it is; `None` if it is none, or is too large for one.
+    #[must_use]
+    pub fn as_whole(&self) -> Option<i64> {
+        let is_exact = self.nano % NANO == 0 && self.nano.abs() < CAP;
+        i64::try_from(self.nano / NANO).ok().filter(|_| is_exact)
+    }
+
+    /// The nearest fraction.
+    #[must_use]
+    pub fn approximate(&self) -> f64 {
+        self.nano as f64 / NANO as f64
+    }
+
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.nano == 0

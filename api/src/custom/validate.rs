@@ -4,7 +4,7 @@
 //! On an update, what did not change is not held against the object (upstream's ratcheting, since 1.33): a schema that
 //! became stricter leaves old values alone until somebody touches them.
 
-mod format;
+pub(crate) mod format;
 mod shape;
 
 use super::definition::Custom;

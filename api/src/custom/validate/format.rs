@@ -5,7 +5,7 @@ use base64::Engine as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Whether a text has a format.
-pub(super) fn fits(format: &str, text: &str) -> bool {
+pub(crate) fn fits(format: &str, text: &str) -> bool {
     match format {
         "date-time" | "datetime" => time::parse(text).is_some(),
         "date" => time::parse(&format!("{text}T00:00:00Z")).is_some(),
