@@ -1,8 +1,8 @@
 //! Custom resources: what a CustomResourceDefinition makes of the objects of its kinds.
 //!
 //! Pure. `definition` reads a definition and makes its kinds, `conversion` is how a webhook is asked for another version;
-//! `schema` is a structural schema as it is walked, `prune`, `defaults` and `validate` are what is done with it,
-//! `json_path` and `columns` are what tables show.
+//! `schema` is a structural schema as it is walked, `prune`, `defaults` and `validate` are what is done with it, `rules` is
+//! what its expressions ask, `json_path` and `columns` are what tables show.
 
 mod check;
 pub mod columns;
@@ -12,6 +12,7 @@ pub mod definition;
 pub mod json_path;
 pub mod names;
 pub(crate) mod prune;
+pub mod rules;
 pub mod schema;
 pub mod typed;
 pub mod validate;

@@ -3,6 +3,7 @@
 //! Upstream keeps what all versions have in common (schema, subresources, columns) as one and names it so: paths begin
 //! with `spec.validation`, `spec.subresources` or `spec.additionalPrinterColumns` then, and with the version otherwise.
 
+mod rules;
 mod schema;
 
 use super::json_path::Path;

@@ -3,12 +3,13 @@
 use super::columns::Column;
 use super::conversion::Webhook;
 use super::json_path::Path;
+use super::rules::Rules;
 use super::schema::Schema;
 use crate::kinds::{self, Kind, Subresource};
 use crate::walk::{at, list, text};
 use crate::{Resource, Tree};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// In the order in which upstream's discovery prints them.
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -40,6 +41,8 @@ pub struct Custom {
     pub is_ending: bool,
     /// What users of a deprecated version are warned with.
     pub warning: Option<String>,
+    /// The schema's rules, compiled when the first object comes.
+    rules: OnceLock<Option<Rules>>,
 }
 
 /// Where an object keeps what its `scale` shows.
@@ -157,7 +160,13 @@ impl Custom {
             since,
             is_ending: is_true(tree, "Terminating"),
             warning: is_deprecated.then(told),
+            rules: OnceLock::new(),
         }
+    }
+
+    /// What `x-kubernetes-validations` ask of objects; none if they ask nothing.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.get_or_init(|| Rules::compile(&self.schema)).as_ref()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reads any tree: what is not a schema in it is left out. Whether it is one, `validate` asks before it is stored.
 
+use super::rules::Validation;
 use crate::Tree;
 use crate::fields::ListType;
 use regex::Regex;
@@ -27,6 +28,10 @@ pub struct Schema {
     pub list_map_keys: Vec<String>,
     pub is_atomic_map: bool,
     pub rules: Rules,
+    /// `x-kubernetes-validations`.
+    pub validations: Vec<Validation>,
+    /// There are some here or below.
+    pub has_validations: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -90,7 +95,8 @@ impl Schema {
         } else {
             Type::read(text("type")).into_iter().collect()
         };
-        Schema {
+        let validations = map.get("x-kubernetes-validations").and_then(Tree::as_array).into_iter().flatten();
+        let mut schema = Schema {
             types,
             format: text("format").to_owned(),
             nullable: is_true("nullable"),
@@ -113,7 +119,25 @@ impl Schema {
             list_map_keys: texts(map, "x-kubernetes-list-map-keys"),
             is_atomic_map: text("x-kubernetes-map-type") == "atomic",
             rules: Rules::read(map),
-        }
+            validations: validations.map(Validation::read).collect(),
+            has_validations: false,
+        };
+        schema.has_validations = !schema.validations.is_empty() || schema.parts().any(|part| part.has_validations);
+        schema
+    }
+
+    /// The schemas of the values below.
+    fn parts(&self) -> impl Iterator<Item = &Schema> {
+        let additional = match &self.additional {
+            Some(Additional::Values(values)) => Some(&**values),
+            _ => None,
+        };
+        self.properties.values().chain(additional).chain(self.items.as_deref())
+    }
+
+    /// `x-kubernetes-int-or-string`.
+    pub(super) fn is_either(&self) -> bool {
+        self.types.len() > 1
     }
 
     /// What is under a key of an object.

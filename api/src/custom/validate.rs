@@ -8,6 +8,7 @@ pub(crate) mod format;
 mod shape;
 
 use super::definition::Custom;
+use super::rules;
 use super::schema::{Additional, Schema, Span, Type};
 use crate::rejected::Cause;
 use crate::walk::{at, text};
@@ -17,6 +18,10 @@ use std::fmt::Display;
 /// The largest number of replicas.
 const REPLICAS_MAX: i64 = i32::MAX as i64;
 
+/// Failures that rules might stumble over.
+const BLOCKING: [&str; 5] =
+    ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+
 /// What is wrong with an object; `old` is what it replaces.
 #[must_use]
 pub fn check(custom: &Custom, tree: &Tree, old: Option<&Tree>) -> Vec<Cause> {
@@ -24,6 +29,15 @@ pub fn check(custom: &Custom, tree: &Tree, old: Option<&Tree>) -> Vec<Cause> {
     value(&custom.schema, tree, old, "", &mut causes);
     scale(custom, tree, &mut causes);
     shape::check(&custom.schema, tree, "", &mut causes);
+    let Some(rules) = custom.rules() else { return causes };
+    // A rule reads what the schema promises.
+    if causes.iter().any(|cause| BLOCKING.contains(&cause.reason.as_str())) {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                   complete validation";
+        causes.push(Cause::invalid("<nil>", &Tree::Null, why));
+    } else {
+        causes.extend(rules::check(&custom.schema, rules, tree, old));
+    }
     causes
 }
 
@@ -32,6 +46,11 @@ pub fn check(custom: &Custom, tree: &Tree, old: Option<&Tree>) -> Vec<Cause> {
 pub fn check_value(schema: &Schema, tree: &Tree) -> Vec<Cause> {
     let mut causes = Vec::new();
     value(schema, tree, None, "", &mut causes);
+    if causes.is_empty()
+        && let Some(rules) = rules::Rules::of_value(schema, schema.is_embedded)
+    {
+        causes.extend(rules::check(schema, &rules, tree, None));
+    }
     causes
 }
 
@@ -147,7 +166,7 @@ fn array(schema: &Schema, all: &[Tree], old: Option<&Tree>, path: &str, causes: 
 }
 
 /// The element of the old list that has the same keys.
-fn counterpart<'t>(schema: &Schema, item: &Tree, old: &'t Tree) -> Option<&'t Tree> {
+pub(super) fn counterpart<'t>(schema: &Schema, item: &Tree, old: &'t Tree) -> Option<&'t Tree> {
     if schema.list_map_keys.is_empty() {
         return None;
     }

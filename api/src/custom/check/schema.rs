@@ -1,5 +1,6 @@
 //! Whether a schema is a structural one, and whether it is one that definitions may have.
 
+use super::rules;
 use crate::Tree;
 use crate::custom::prune;
 use crate::custom::schema::Schema;
@@ -20,7 +21,7 @@ const UNSUPPORTED: [(&str, &str); 7] = [
     ("dependencies", "dependencies is not supported"),
 ];
 /// What belongs to a value itself, and so may not stand in `allOf`, `anyOf`, `oneOf` or `not`.
-const OWN: [(&str, &str); 10] = [
+const OWN: [(&str, &str); 11] = [
     ("type", "must be empty to be structural"),
     ("additionalProperties", "must be undefined to be structural"),
     ("default", "must be undefined to be structural"),
@@ -31,6 +32,7 @@ const OWN: [(&str, &str); 10] = [
     ("x-kubernetes-embedded-resource", "must be false to be structural"),
     ("x-kubernetes-int-or-string", "must be false to be structural"),
     ("x-kubernetes-list-type", "must be undefined to be structural"),
+    ("x-kubernetes-validations", "must be empty to be structural"),
 ];
 
 /// What the place of a schema asks of it.
@@ -43,6 +45,7 @@ enum Level {
 
 /// What is wrong with `openAPIV3Schema`.
 pub(super) fn check(schema: &Tree, has_status: bool, path: &str, causes: &mut Vec<Cause>) {
+    let before = causes.len();
     let kind = text(schema, &["type"]);
     if has_status && !matches!(kind, "" | "object") {
         let why =
@@ -54,7 +57,12 @@ pub(super) fn check(schema: &Tree, has_status: bool, path: &str, causes: &mut Ve
     }
     features(schema, path, causes);
     structural(schema, Level::Root, path, causes);
-    defaults(schema, path, causes);
+    // Rules and defaults are looked at by what the schema means, so it has to mean something.
+    let wrong_rules = if causes.len() == before { rules::wrong(&Schema::read(schema), path) } else { Vec::new() };
+    if wrong_rules.is_empty() {
+        defaults(schema, path, causes);
+    }
+    causes.extend(wrong_rules);
 }
 
 /// Whether a default is anywhere in it.
