@@ -226,7 +226,6 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
     let changed = in_reach(kind, changed, writer.subresource);
     let mut touched = changed.modified;
     touched.join(changed.added);
-    let mut touched_by_writer = owned(kind, touched.clone(), writer.subresource);
     let is_own = |entry: &Entry| {
         !entry.is_apply
             && entry.manager == writer.manager
@@ -238,6 +237,7 @@ fn record(kind: &Kind, live: Option<&Tree>, new: &Tree, entries: &mut Vec<Entry>
         entry.lose(&touched, &changed.removed);
     }
     entries.retain(|entry| !entry.set.is_empty());
+    let mut touched_by_writer = owned(kind, touched, writer.subresource);
     let mut time = time::seconds(now);
     if let Some(own) = own {
         if touched_by_writer.is_empty() {
