@@ -52,7 +52,8 @@ fn a_stock_kube_apiserver_keeps_its_state_in_the_store() {
     eventually("its namespaces", || (names(&stock.ask("/api/v1/namespaces", &[])).len() == 4).then_some(()));
     for number in 0..5 {
         let map = json!({"metadata": {"name": format!("m{number}")}, "data": {"number": number.to_string()}});
-        assert_eq!(stock.send("POST", MAPS, "application/json", &map)["data"], map["data"]);
+        let made = stock.send("POST", MAPS, "application/json", &map);
+        assert_eq!(made["data"], map["data"], "{made}");
     }
     // Pages are ranges at a revision, with a limit.
     let first = stock.ask(&format!("{MAPS}?limit=2"), &[]);

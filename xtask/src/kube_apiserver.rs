@@ -1,4 +1,5 @@
-//! A kube-apiserver to measure beside ours, built from Debian's source package with Debian's Go, in a folder of its own.
+//! A kube-apiserver to measure beside ours, and to run on our store, built from Debian's source package with Debian's Go,
+//! in a folder of its own.
 
 use crate::debian::File;
 use crate::shell;
@@ -6,14 +7,15 @@ use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Of the release that it was made with: one of its libraries walks through maps in a way that later ones do not forgive.
 const GO: &[File] = &[
     File {
-        path: "g/golang-1.19/golang-1.19-go_1.19.8-2_amd64.deb",
-        sha256: "545123039b6c79e75cf2d86528781a825424cf33ce9d3f4513d772d7144cd531",
+        path: "g/golang-1.15/golang-1.15-go_1.15.15-1~deb11u4_amd64.deb",
+        sha256: "33f6680406698b60370322aa5710be199006b3d66fbb0974b44da012de3aa82a",
     },
     File {
-        path: "g/golang-1.19/golang-1.19-src_1.19.8-2_all.deb",
-        sha256: "2dfa82fe4f08f4e0193c532e561af4c91871f5235608f04f2bb8d57bb288df5a",
+        path: "g/golang-1.15/golang-1.15-src_1.15.15-1~deb11u4_amd64.deb",
+        sha256: "e580f570f706d801191f9a17e55156736fc5979a6a878bab9304ca007ae29941",
     },
 ];
 const SOURCE: File = File {
@@ -53,7 +55,7 @@ pub(crate) fn install(build: &Path, folder: &Path) -> Result<()> {
 /// The two packages link into each other by absolute paths; this is one tree.
 fn compiler(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to.join("pkg"))?;
-    let (library, share) = (from.join("usr/lib/go-1.19"), from.join("usr/share/go-1.19"));
+    let (library, share) = (from.join("usr/lib/go-1.15"), from.join("usr/share/go-1.15"));
     for (folder, names) in
         [(&library, &["VERSION", "bin", "pkg/linux_amd64", "pkg/tool"][..]), (&share, &["src", "pkg/include"])]
     {
