@@ -36,6 +36,8 @@ mod faults;
 mod fleet;
 #[path = "e2e/guests.rs"]
 mod guests;
+#[path = "e2e/helm.rs"]
+mod helm;
 #[path = "e2e/history.rs"]
 mod history;
 #[path = "e2e/hosts.rs"]
