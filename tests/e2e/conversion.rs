@@ -1,6 +1,7 @@
 //! Custom resources whose versions a webhook makes of each other, and webhooks that fail in every way.
 
 use crate::https::{Handler, Https, full, json, own_address};
+use crate::kube_rs::client_of;
 use crate::process::Server;
 use futures::{FutureExt, StreamExt};
 use http::{Request, Response};
@@ -10,7 +11,6 @@ use kube::Client;
 use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json as tree};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,9 +151,7 @@ struct Cluster {
 impl Cluster {
     async fn up() -> Cluster {
         let server = Server::up();
-        let file = Kubeconfig::read_from(server.kubeconfig()).expect("the kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
-        Cluster { client: Client::try_from(config).expect("a client"), server }
+        Cluster { client: client_of(&server).await, server }
     }
 
     fn api(&self, group: &str, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {

@@ -1,11 +1,11 @@
 //! Custom resources as an operator made with kube-rs sees them: its kind is served from the moment that the definition is
 //! established, and nothing is tried twice.
 
+use crate::kube_rs::client_of;
 use crate::process::Server;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -94,12 +94,6 @@ async fn until(
 fn is_established(definition: Option<&CustomResourceDefinition>) -> bool {
     let conditions = definition.and_then(|one| one.status.as_ref()?.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Established" && one.status == "True"))
-}
-
-async fn client_of(server: &Server) -> Client {
-    let file = Kubeconfig::read_from(server.kubeconfig()).expect("the kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
-    Client::try_from(config).expect("a client")
 }
 
 /// What the API says against it.

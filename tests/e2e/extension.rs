@@ -1,6 +1,7 @@
 //! An API server that extends the cluster's: found, asked as a front proxy asks, and missed by nobody when it is away.
 
 use crate::https::{Body, Handler, Https, full, json, own_address};
+use crate::kube_rs::client_of;
 use crate::process::Server;
 use crate::wire::{Identity, address, name, tls_as};
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json as tree};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -100,9 +100,7 @@ struct Cluster {
 impl Cluster {
     async fn up() -> Cluster {
         let server = Server::up();
-        let file = Kubeconfig::read_from(server.kubeconfig()).expect("the kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
-        Cluster { client: Client::try_from(config).expect("a client"), server }
+        Cluster { client: client_of(&server).await, server }
     }
 
     async fn send(&self, request: http::request::Builder, body: &Value) -> (u16, String) {

@@ -40,14 +40,19 @@ struct BoatStatus {
     taken: i32,
 }
 
+/// kube-rs with the kubeconfig of a server.
+pub(crate) async fn client_of(server: &Server) -> Client {
+    let file = Kubeconfig::read_from(server.kubeconfig()).expect("the kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
+    Client::try_from(config).expect("a client")
+}
+
 /// A server, and kube-rs with its kubeconfig.
 fn with_kube(test: impl AsyncFnOnce(Client, &Server)) {
     let server = Server::up();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let file = Kubeconfig::read_from(server.kubeconfig()).expect("the kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
-        test(Client::try_from(config).expect("a client"), &server).await;
+        test(client_of(&server).await, &server).await;
     });
 }
 
