@@ -30,17 +30,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     licences()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     shell::run(shell::cargo().args(lints))?;
-    tests(None)?;
+    fuzz::run(&fuzz::Args::each(FUZZ_SECONDS))?;
     // The tests' own names for what runs with which program.
     for another in clients::prepare() {
         let (program, variable) = (another.program, format!("CORACLE_{}", another.program.to_uppercase()));
-        eprintln!("the same with {program} {}", another.version);
+        eprintln!("the tests of {program} with {program} {}", another.version);
         let mut cargo = shell::cargo();
         cargo.env("CORACLE_GUESTS", &guests).env(variable, &another.path);
-        cargo.args(["test", "--locked", "--package", "coracle", "--test", "e2e", "--", "--test-threads", "4"]);
+        cargo.args(["test", "--workspace", "--locked", "--test", "e2e", "--", "--test-threads", "4"]);
         shell::run(cargo.arg(format!("{program}::")))?;
     }
-    fuzz::run(&fuzz::Args::each(FUZZ_SECONDS))
+    // The whole comes last, and with it the summary.
+    tests(None)
 }
 
 /// Licences, sources and bans of the dependencies, where cargo-deny is installed.
