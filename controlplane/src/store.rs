@@ -11,6 +11,8 @@ pub mod kv;
 pub mod memory;
 
 mod apply;
+mod base;
+mod changes;
 mod command;
 mod digest;
 mod disk;
@@ -19,7 +21,9 @@ mod flaw;
 mod garbage;
 mod history;
 mod identity;
+mod journal;
 mod keys;
+mod ledger;
 mod lessor;
 mod log;
 mod look;

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::command::Command;
 use super::digest;
 use super::flaw::{Flaw, Planted};
@@ -11,7 +13,7 @@ use super::history::Recorded;
 use super::keys;
 use super::kv::{Change, Error, TxnDone};
 use super::lessor::Lessor;
-use super::medium::Batch;
+use super::medium::{Batch, Within};
 use super::state::{Failure, Staged, Versions};
 
 /// A batch that commands are applied to.
@@ -31,6 +33,13 @@ pub(super) struct Applying<'a, B> {
     pub(super) told: Told,
 }
 
+/// The entry of the log that a command was decoded from, whose values are parts of it.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) index: u64,
+    pub(super) data: Bytes,
+}
+
 /// What watchers have to be told when the batch is durable.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -40,12 +49,24 @@ pub(super) struct Told {
     pub(super) are_alarms_new: bool,
 }
 
+// === impl Logged ===
+
+impl Logged {
+    /// Where in the entry a value is that was decoded from it.
+    fn find(&self, value: &[u8]) -> Option<Within> {
+        let at = (value.as_ptr() as usize).checked_sub(self.data.as_ptr() as usize)?;
+        (at + value.len() <= self.data.len()).then_some(Within { entry: self.index, at })
+    }
+}
+
 // === impl Applying ===
 
 impl<B: Batch> Applying<'_, B> {
+    /// `logged`: what the command was decoded from, if that is on the disk.
     pub(super) fn apply(
         &mut self,
         command: &Command,
+        logged: Option<&Logged>,
         staged: &mut Staged<'_, impl Versions>,
     ) -> Result<TxnDone, Failure> {
         if command.adds() && !self.alarms.is_empty() {
@@ -60,7 +81,7 @@ impl<B: Batch> Applying<'_, B> {
             }
             Command::Txn(txn) => {
                 let (done, changes) = staged.txn(txn)?;
-                self.record(done.revision, changes);
+                self.record(done.revision, changes, logged);
                 return Ok(done);
             }
             Command::Compact(revision) => {
@@ -78,7 +99,7 @@ impl<B: Batch> Applying<'_, B> {
             Command::Revoke(id) => {
                 let (revision, changes) = staged.revoke(*id)?;
                 *self.digest = digest::chain_lease(*self.digest, *id, 0);
-                self.record(revision, changes);
+                self.record(revision, changes, logged);
                 self.batch.delete(&keys::lease(*id));
                 if let Some(lessor) = &mut self.lessor {
                     lessor.revoked(*id);
@@ -91,18 +112,19 @@ impl<B: Batch> Applying<'_, B> {
         Ok(TxnDone { succeeded: true, revision: staged.head().revision, results: Vec::new() })
     }
 
-    fn record(&mut self, revision: u64, changes: Vec<Change>) {
+    fn record(&mut self, revision: u64, changes: Vec<Change>, logged: Option<&Logged>) {
         if changes.is_empty() {
             return;
         }
         *self.digest = digest::chain(*self.digest, revision, &changes);
         digest::note(self.checks, revision, *self.digest);
-        let mut value = Vec::new();
+        let mut head = Vec::new();
         for (position, change) in (0_u32..).zip(&changes) {
             let replaced = change.previous.as_ref().map_or(0, |kv| kv.mod_revision);
-            value.clear();
-            keys::put_value(&mut value, &change.kv, change.is_delete);
-            self.batch.put(&keys::version(&change.kv.key, revision), &value);
+            head.clear();
+            keys::put_head(&mut head, &change.kv, change.is_delete);
+            let within = logged.and_then(|logged| logged.find(&change.kv.value));
+            self.batch.put_apart(&keys::version(&change.kv.key, revision), &head, &change.kv.value, within);
             let touched = keys::change_value(&change.kv.key, replaced, change.is_delete);
             self.batch.put(&keys::change(revision, position), &touched);
             self.attach(change);

@@ -2,17 +2,20 @@
 //!
 //! That tail is what etcd's tools look for, so that they can fetch our snapshots; only we can read them.
 
+use super::base::Base;
+use super::changes::Changes;
 use super::disk::{self, Disk, IMAGE_PREFIX, Image};
 use super::identity::{Identity, Lock, OpenError, Phase};
+use super::journal::Segments;
 use super::keys;
 use super::kv::{KeyRange, Range};
 use super::look::{Look, Sight};
-use super::medium::Medium as _;
+use super::medium::{Batch as _, Medium as _};
 use super::record::Record;
 use super::state;
 use super::view::View;
 use prost::Message as _;
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rocksdb::DB;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -21,7 +24,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
-const FORMAT: u32 = 1;
+/// 1 had all values in the tables; both are read.
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 const DATABASE: &str = "db/";
 const SUM_BYTES: usize = 32;
@@ -85,7 +89,9 @@ pub(super) fn take(disk: &Disk, cluster: u64, beside: &BTreeMap<String, Vec<u8>>
     let image = disk.image().map_err(Error::Database)?;
     let manifest = {
         let db = DB::open_for_read_only(&disk::options(false, 0), image.path(), false).map_err(rocks)?;
-        let mut cursor = Look::new(&db, Sight::OneInstant);
+        // What is counted needs no values.
+        let segments = Segments::default();
+        let mut cursor = Look::new(&db, &segments, Sight::OneInstant);
         let mut view = View::new(&mut cursor);
         let broken = |failure: state::Failure| Error::Database(failure.cause());
         let record = view.record().map_err(broken)?.ok_or_else(|| Error::Database("its record is missing".into()))?;
@@ -172,20 +178,16 @@ pub fn restore(file: &Path, dir: &Path, bump: u64) -> Result<(Manifest, BTreeMap
 
 /// Makes the data those of a new cluster of one member.
 fn rewrite(folder: &Path, identity: &Identity, bump: u64) -> Result<(), Error> {
-    let db = DB::open(&disk::options(false, 0), folder).map_err(rocks)?;
-    let old = View::new(&mut Look::new(&db, Sight::OneInstant))
-        .record()
-        .map_err(|failure| Error::Database(failure.cause()))?;
+    let base = Base::open(folder, false, 0).map_err(Error::Database)?;
+    let old = base.with(Sight::OneInstant, |view| view.record()).map_err(|failure| Error::Database(failure.cause()))?;
     let old = old.ok_or_else(|| Error::Database("its record is missing".into()))?;
     let revision = old.revision.checked_add(bump).ok_or_else(|| Error::Database("the revision has no end".into()))?;
     let first = Record::first(identity.folder.clone(), vec![identity.member]);
     let record = Record { revision, compacted: revision, digest: old.digest, ..first };
-    let mut batch = WriteBatch::default();
-    batch.delete_range(keys::entry(0), keys::entry(u64::MAX));
-    batch.put(keys::RECORD, record.encode_to_vec());
-    let mut options = WriteOptions::default();
-    options.set_sync(true);
-    db.write_opt(batch, &options).map_err(rocks)
+    let mut changes = Changes::default();
+    changes.delete_range(&keys::entry(0), &keys::entry(u64::MAX));
+    changes.put(keys::RECORD, &record.encode_to_vec());
+    base.write(changes, record.head(), true).map(drop).map_err(Error::Database)
 }
 
 fn manifest(mut entry: tar::Entry<'_, impl Read>) -> Result<Manifest, Error> {

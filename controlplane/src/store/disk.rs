@@ -1,6 +1,6 @@
-//! The one RocksDB of a member: its options, its reads, and writes that are whole and durable.
+//! The one database of a member, its images, and how RocksDB is set up.
 //!
-//! Knows no Raft rules. Small by default: two write buffers, one bounded
+//! Knows no Raft rules. RocksDB is small by default: two write buffers, one bounded
 //! cache, two background threads, and no statistics, so that an idle member writes nothing.
 
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use prost::Message as _;
-use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, Options, SliceTransform};
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, SliceTransform};
 use tokio::time::Instant;
 
 use crate::folder;
 
+use super::base::Base;
+use super::changes::Changes;
 use super::figures::Counts;
 use super::identity::{self, Identity, OpenError};
 use super::keys;
 use super::kv::{Error, Range, Ranged};
-use super::look::{Look, Sight};
+use super::look::Sight;
 use super::medium::{Batch, Medium, Promise};
 use super::record::Record;
 use super::state::{self, Failure, Head};
@@ -31,15 +31,7 @@ const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 const TABLE_BYTES: u64 = 16 * 1024 * 1024;
 const LEVEL_BASE_BYTES: u64 = 64 * 1024 * 1024;
 const BLOCK_BYTES: usize = 8 * 1024;
-/// Values from this size on lie apart from the keys, in files that a compaction of the keys does not write anew: less
-/// goes to the flash.
-const BLOB_BYTES_MIN: u64 = 256;
-const BLOB_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// The oldest part of those files, of which a compaction writes what is still needed anew, so that the rest can go.
-const BLOB_OLD: f64 = 0.25;
 const OPEN_FILES_MAX: i32 = 256;
-/// Write-ahead log files that are written over, not made anew: a file that does not grow syncs faster.
-const RECYCLED_LOGS: usize = 2;
 /// Files with changes that are not sorted in yet: the fewer compactions, the less is written, and the more files a read
 /// has to pass over.
 const LEVEL_0_FILES: i32 = 8;
@@ -60,14 +52,6 @@ pub(super) struct Disk {
     identity: Mutex<Identity>,
     images: AtomicU64,
     pub(super) counts: Counts,
-}
-
-/// A database that is in use.
-struct Base {
-    db: DB,
-    /// Where the store stands, for readers, who would otherwise read the record each time. Not older than what they
-    /// see: it may be newer than what was there when they asked.
-    head: Mutex<Head>,
 }
 
 /// A folder with a copy of a database, in hard links where it can be; it goes when the last handle goes.
@@ -91,7 +75,9 @@ impl Disk {
     /// Waits for reads under way, and lets go of the files.
     pub(super) fn close(&self) {
         let db = self.db.write().take();
-        drop(db);
+        if let Some(Err(cause)) = db.as_ref().map(|base| base.flush(true)) {
+            tracing::warn!(cause, "the next start reads back what the tables lack");
+        }
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<Base>> {
@@ -115,10 +101,10 @@ impl Disk {
         let db = self.db();
         let base = db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?;
         loop {
-            let head = *base.head.lock();
+            let head = base.head();
             let done = base.with(Sight::Any, |view| state::read(view, head, range)).map_err(refused);
             let at = if range.revision == 0 { head.revision } else { range.revision };
-            let compacted = base.head.lock().compacted;
+            let compacted = base.head().compacted;
             if compacted <= at.max(head.compacted) {
                 return done;
             }
@@ -138,32 +124,33 @@ impl Disk {
     /// What the data take, on disk and in buffers.
     pub(super) fn bytes(&self) -> Result<u64, Error> {
         let db = self.db();
-        let db = &db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?.db;
-        let property = |name: &str| db.property_int_value(name).ok().flatten().unwrap_or(0);
-        Ok(property("rocksdb.total-sst-files-size")
-            + property("rocksdb.total-blob-file-size")
-            + property("rocksdb.cur-size-all-mem-tables"))
+        db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?.bytes().map_err(Error::Unavailable)
     }
 
-    /// Writes all tables anew, without what was deleted or replaced. Blocks for long.
+    /// Writes all anew, without what was deleted or replaced. Blocks for long.
     pub(super) fn defragment(&self) -> Result<(), Error> {
-        let db = self.db();
-        let db = &db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?.db;
-        db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        let act = |act: &dyn Fn(&Base) -> Result<bool, String>| {
+            let db = self.db();
+            act(db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?).map_err(Error::Unavailable)
+        };
+        act(&|base| {
+            base.compact();
+            base.flush(true).map(|()| true)
+        })?;
+        // An image may be installed in between.
+        while act(&|base| base.reclaim(true))? {}
         Ok(())
     }
 
     /// Makes an image's folder the database of this member. Nobody has it open.
     fn adopt(&self, image: &Path, record: &Record) -> Result<String, String> {
-        let db = DB::open(&options(false, self.cache_bytes), image).map_err(|error| error.into_string())?;
-        let mut batch = WriteBatch::default();
+        let base = Base::open(image, false, self.cache_bytes)?;
+        let mut changes = Changes::default();
         // The sender's own log is not ours.
-        batch.delete_range(keys::entry(0), keys::entry(u64::MAX));
-        batch.put(keys::RECORD, record.encode_to_vec());
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        db.write_opt(batch, &options).map_err(|error| error.into_string())?;
-        drop(db);
+        changes.delete_range(&keys::entry(0), &keys::entry(u64::MAX));
+        changes.put(keys::RECORD, &record.encode_to_vec());
+        base.write(changes, record.head(), true)?;
+        drop(base);
         let mut identity = self.identity.lock();
         let name = identity.next_database();
         let io = |error: std::io::Error| format!("cannot put {} into place: {error}", image.display());
@@ -175,41 +162,24 @@ impl Disk {
     }
 }
 
-// === impl Base ===
-
-impl Base {
-    fn open(path: &Path, create: bool, cache_bytes: usize) -> Result<Base, String> {
-        let db = DB::open(&options(create, cache_bytes), path).map_err(|error| error.into_string())?;
-        let base = Base { db, head: Mutex::new(Head { revision: 0, compacted: 0 }) };
-        // A folder without a record is refused by whoever opens it.
-        if let Some(record) = base.with(Sight::Any, |view| view.record()).map_err(Failure::cause)? {
-            *base.head.lock() = record.head();
-        }
-        Ok(base)
-    }
-
-    fn with<T>(&self, sight: Sight, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
-        act(&mut View::new(&mut Look::new(&self.db, sight)))
-    }
-}
-
 impl Medium for Disk {
-    type Batch = WriteBatch;
+    type Batch = Changes;
     type Image = Image;
 
-    fn write(&self, batch: WriteBatch, head: Head, sync: bool) -> Result<(), String> {
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
+    fn write(&self, batch: Changes, head: Head, sync: bool) -> Result<(), String> {
         let db = self.db();
         let base = db.as_ref().ok_or_else(closed)?;
-        let (bytes, began) = (batch.size_in_bytes() as u64, Instant::now());
-        base.db.write_opt(batch, &options).map_err(|error| error.into_string())?;
-        *base.head.lock() = head;
+        let began = Instant::now();
+        let bytes = base.write(batch, head, sync)?;
         self.counts.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         if sync {
             self.counts.synced(began.elapsed());
         }
         Ok(())
+    }
+
+    fn reclaim(&self) -> Result<bool, String> {
+        self.db().as_ref().ok_or_else(closed)?.reclaim(false)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
@@ -220,8 +190,7 @@ impl Medium for Disk {
     fn image(&self) -> Result<Image, String> {
         let path = self.next_image();
         let db = self.db();
-        let checkpoint = Checkpoint::new(&db.as_ref().ok_or_else(closed)?.db).map_err(|error| error.into_string())?;
-        checkpoint.create_checkpoint(&path).map_err(|error| error.into_string())?;
+        db.as_ref().ok_or_else(closed)?.image(&path)?;
         Ok(Image(Arc::new(Folder(path))))
     }
 
@@ -263,22 +232,6 @@ impl Drop for Folder {
     }
 }
 
-// === impl WriteBatch ===
-
-impl Batch for WriteBatch {
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        WriteBatch::put(self, key, value);
-    }
-
-    fn delete(&mut self, key: &[u8]) {
-        WriteBatch::delete(self, key);
-    }
-
-    fn delete_range(&mut self, from: &[u8], to: &[u8]) {
-        WriteBatch::delete_range(self, from, to);
-    }
-}
-
 fn refused(failure: Failure) -> Error {
     match failure {
         Failure::Refused(error) => error,
@@ -315,13 +268,6 @@ pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
     options.set_error_if_exists(create);
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_enable_blob_files(true);
-    options.set_min_blob_size(BLOB_BYTES_MIN);
-    options.set_blob_file_size(BLOB_FILE_BYTES);
-    options.set_blob_compression_type(DBCompressionType::Lz4);
-    options.set_enable_blob_gc(true);
-    options.set_blob_gc_age_cutoff(BLOB_OLD);
-    options.set_blob_gc_force_threshold(0.5);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_target_file_size_base(TABLE_BYTES);
@@ -332,7 +278,6 @@ pub(super) fn options(create: bool, cache_bytes: usize) -> Options {
     options.set_memtable_prefix_bloom_ratio(FILTER_SHARE);
     options.set_max_background_jobs(2);
     options.set_max_open_files(OPEN_FILES_MAX);
-    options.set_recycle_log_file_num(RECYCLED_LOGS);
     // There is one writer, so what concurrent writers need would only cost.
     options.set_allow_concurrent_memtable_write(false);
     options.set_stats_dump_period_sec(0);

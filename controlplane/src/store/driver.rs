@@ -78,7 +78,9 @@ pub(super) struct Step {
     pub(super) replaces: bool,
     pub(super) hard: Option<HardState>,
     /// To apply, in the same batch.
-    pub(super) settled: Vec<Entry>,
+    pub(super) settled: Settled,
+    /// The last of them.
+    settles: Option<Position>,
     pub(super) must_sync: bool,
     pub(super) reads: Vec<ReadState>,
 }
@@ -87,7 +89,34 @@ pub(super) struct Step {
 pub(super) struct Written {
     pub(super) messages: Vec<Message>,
     /// To apply next.
-    pub(super) settled: Vec<Entry>,
+    pub(super) settled: Settled,
+}
+
+/// Entries to apply, in order.
+pub(super) struct Settled {
+    pub(super) entries: Vec<Entry>,
+    /// Those from this index on are nowhere on the disk, and need not be.
+    pub(super) unlogged_from: u64,
+}
+
+// === impl Settled ===
+
+impl Settled {
+    fn logged(entries: Vec<Entry>) -> Settled {
+        Settled { entries, unlogged_from: u64::MAX }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn take(&mut self) -> Settled {
+        Settled { entries: std::mem::take(&mut self.entries), unlogged_from: self.unlogged_from }
+    }
+
+    pub(super) fn end(&self) -> Option<Position> {
+        self.entries.last().map(|last| Position { index: last.index, term: last.term })
+    }
 }
 
 // === impl Setup ===
@@ -346,8 +375,9 @@ impl Driver {
             hard: ready.hs().cloned(),
             must_sync: ready.must_sync(),
             reads: ready.take_read_states(),
-            settled: ready.take_committed_entries(),
+            settled: Settled::logged(ready.take_committed_entries()),
             entries: ready.take_entries(),
+            settles: None,
             replaces: false,
             ready,
         };
@@ -363,19 +393,21 @@ impl Driver {
         let last = self.node.store().last();
         step.replaces = step.entries.first().is_some_and(|entry| entry.index <= last);
         self.node.mut_store().append(&step.entries);
-        let settled = step.settled.last().map_or(self.applied, |entry| entry.index);
+        let settled = step.settled.end().map_or(self.applied, |end| end.index);
         if self.settles_at_once(&step.entries, settled) {
             let mut hard = self.node.raft.hard_state();
             hard.commit = step.entries.last().map_or(hard.commit, |entry| entry.index.max(hard.commit));
             step.hard = Some(hard);
-            step.settled.append(&mut step.entries);
+            step.settled.unlogged_from = settled + 1;
+            step.settled.entries.append(&mut step.entries);
         }
+        step.settles = step.settled.end();
         Some(step)
     }
 
     /// The step is durable, and its settled entries are applied.
     pub(super) fn written(&mut self, step: Step) -> Written {
-        self.note_applied(&step.settled);
+        self.note_applied(step.settles);
         let mut ready = step.ready;
         let mut messages = ready.take_persisted_messages();
         let mut light = self.node.advance_append(ready);
@@ -383,11 +415,11 @@ impl Driver {
         let applied = self.applied;
         let mut settled = light.take_committed_entries();
         settled.retain(|entry| entry.index > applied);
-        Written { messages, settled }
+        Written { messages, settled: Settled::logged(settled) }
     }
 
     /// All that was to be applied is; the log in memory may be cut.
-    pub(super) fn applied(&mut self, settled: &[Entry]) {
+    pub(super) fn applied(&mut self, settled: Option<Position>) {
         self.note_applied(settled);
         self.node.advance_apply_to(self.applied);
         let kept = if self.leaves_no_log() { NOTHING_KEPT } else { self.setup.kept };
@@ -439,8 +471,8 @@ impl Driver {
         self.node.apply_conf_change(&change).map_err(|error| error.to_string())
     }
 
-    fn note_applied(&mut self, settled: &[Entry]) {
-        self.applied = settled.last().map_or(self.applied, |entry| entry.index);
+    fn note_applied(&mut self, settled: Option<Position>) {
+        self.applied = settled.map_or(self.applied, |end| end.index);
     }
 
     /// Entries from an earlier life that lie before these go the long way, and so do these.

@@ -3,6 +3,7 @@
 //! The identity file is written once, when the folder is made. Only then may a database be created: a database that
 //! vanished is an error, never an empty one, because an amnesiac member would break promises it has made.
 
+use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,8 +18,8 @@ use crate::folder;
 use super::Join;
 use super::medium::Promise;
 
-/// The layout of the data; one more whenever an older version could misread it.
-pub(super) const FORMAT: u32 = 1;
+/// The layout of the data; one more whenever an older version could misread it. 2: large values lie in the journal.
+pub(super) const FORMAT: u32 = 2;
 
 const OWNER_ONLY: u32 = 0o700;
 const IDENTITY: &str = "identity";
@@ -56,6 +57,11 @@ pub enum OpenError {
          {FORMAT}): start a version at least as new, or restore a snapshot into an empty folder"
     )]
     Newer { dir: PathBuf, found: u32 },
+    #[error(
+        "the store's folder {dir:?} was written by an older version (data format {found}, this version knows {FORMAT}): \
+         save a snapshot with that version, and restore it into an empty folder"
+    )]
+    Older { dir: PathBuf, found: u32 },
     #[error(
         "member {member:x}, whose folder {dir:?} is, was removed from its cluster: to add this server anew, give it an \
          empty folder"
@@ -150,8 +156,10 @@ impl Identity {
         let body: serde_json::Value = serde_json::from_str(body).map_err(|_| garbled())?;
         let found = body.get("format").and_then(serde_json::Value::as_u64).ok_or_else(garbled)?;
         let found = u32::try_from(found).map_err(|_| garbled())?;
-        if found > FORMAT {
-            return Err(OpenError::Newer { dir: dir.into(), found });
+        match found.cmp(&FORMAT) {
+            Ordering::Greater => return Err(OpenError::Newer { dir: dir.into(), found }),
+            Ordering::Less => return Err(OpenError::Older { dir: dir.into(), found }),
+            Ordering::Equal => {}
         }
         serde_json::from_value(body).map(Some).map_err(|_| garbled())
     }

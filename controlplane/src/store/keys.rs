@@ -8,6 +8,11 @@
 //! | `a` lease, key | nothing: the key is attached to the lease |
 //! | `l` index | an entry of the Raft log that has to be kept |
 //! | `m` | the record: where this member stands |
+//! | `j` | how much of the journal is in here |
+//! | `v` segment | how many bytes of that segment of the journal are still needed |
+//!
+//! A version and an entry are a head and a body, which is the value that was put, or the entry's data. A large body lies in
+//! the journal, and its [`Place`] here in its stead.
 //!
 //! The versions of a key lie together, the newest first. The changes in order of revision rebuild the history after
 //! a restart, and tell the compaction what is garbage, so neither ever walks over all data.
@@ -15,6 +20,9 @@
 use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{decode_varint, encode_varint};
 
+use raft::eraftpb::Entry;
+
+use super::journal::Place;
 use super::kv::KeyValue;
 
 pub(super) const RECORD: &[u8] = b"m";
@@ -22,6 +30,8 @@ pub(super) const DATA: u8 = b'd';
 pub(super) const CHANGE: u8 = b'r';
 pub(super) const ENTRY: u8 = b'l';
 pub(super) const LEASE: u8 = b's';
+pub(super) const JOURNAL: &[u8] = b"j";
+pub(super) const SEGMENT: u8 = b'v';
 
 /// A zero byte in a key is followed by this, and the end of the key is a zero byte and one less.
 const ZERO: [u8; 2] = [0, 2];
@@ -31,6 +41,15 @@ const REVISION_BYTES: usize = 8;
 const ATTACHED: u8 = b'a';
 
 const FLAG_DELETED: u8 = 1;
+/// Of a version or an entry: its body lies in the journal.
+const FLAG_APART: u8 = 2;
+
+/// What follows the head of a version or an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body<'a> {
+    Here(&'a [u8]),
+    Apart(Place),
+}
 
 /// A change, as it is found by revision.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,34 +125,118 @@ pub(super) fn unescape(prefix: &[u8]) -> Bytes {
     out.into()
 }
 
-pub(super) fn put_value(out: &mut Vec<u8>, kv: &KeyValue, is_delete: bool) {
+/// The head of a version; the value is its body, if there is one.
+pub(super) fn put_head(out: &mut Vec<u8>, kv: &KeyValue, is_delete: bool) {
     out.push(if is_delete { FLAG_DELETED } else { 0 });
     if !is_delete {
         encode_varint(kv.create_revision, out);
         encode_varint(kv.version, out);
         encode_varint(kv.lease.cast_unsigned(), out);
-        out.put_slice(&kv.value);
     }
+}
+
+/// A version or an entry whose body lies elsewhere.
+pub(super) fn put_apart(out: &mut Vec<u8>, head: &[u8], place: Place) {
+    out.extend_from_slice(head);
+    let at = out.len() - head.len();
+    out[at] |= FLAG_APART;
+    place.put(out);
 }
 
 pub(super) fn is_deleted(value: &[u8]) -> bool {
     value.first().is_some_and(|flags| flags & FLAG_DELETED != 0)
 }
 
-/// A version: `None` if it is a deletion; an error if the bytes are not a version.
-pub(super) fn value(key: Bytes, revision: u64, mut bytes: &[u8], value: bool) -> Result<Option<KeyValue>, String> {
+/// Where the body of a version or an entry lies, if not here; `None` too if the bytes are neither.
+pub(super) fn place(key: &[u8], bytes: &[u8]) -> Option<Place> {
+    if bytes.first()? & FLAG_APART == 0 {
+        return None;
+    }
+    let place = match key.first()? {
+        &DATA => version_of(Bytes::new(), 0, bytes).ok()??.1,
+        &ENTRY => entry_of(0, bytes).ok()?.1,
+        _ => return None,
+    };
+    match place {
+        Body::Apart(place) => Some(place),
+        Body::Here(_) => None,
+    }
+}
+
+/// What is left of `bytes` after a head with these flags.
+fn body<'a>(flags: u8, bytes: &mut &'a [u8]) -> Option<Body<'a>> {
+    match flags & FLAG_APART {
+        0 => Some(Body::Here(bytes)),
+        _ => Place::take(bytes).map(Body::Apart),
+    }
+}
+
+/// A version without its value, and that: `None` if it is a deletion; an error if the bytes are not a version.
+pub(super) fn version_of(key: Bytes, revision: u64, bytes: &[u8]) -> Result<Option<(KeyValue, Body<'_>)>, String> {
     let garbled = || format!("the version of {key:?} at revision {revision} is garbled");
-    let bytes = &mut bytes;
+    let mut rest = bytes;
+    let bytes = &mut rest;
     if !bytes.has_remaining() {
         return Err(garbled());
     }
-    if bytes.get_u8() & FLAG_DELETED != 0 {
+    let flags = bytes.get_u8();
+    if flags & FLAG_DELETED != 0 {
         return Ok(None);
     }
     let mut number = || decode_varint(bytes).map_err(|_| garbled());
     let (create_revision, version, lease) = (number()?, number()?, number()?.cast_signed());
-    let value = if value { Bytes::copy_from_slice(bytes) } else { Bytes::new() };
-    Ok(Some(KeyValue { key, value, create_revision, mod_revision: revision, version, lease }))
+    let body = body(flags, bytes).ok_or_else(garbled)?;
+    let kv = KeyValue { key, value: Bytes::new(), create_revision, mod_revision: revision, version, lease };
+    Ok(Some((kv, body)))
+}
+
+/// The head of an entry of the log; its data are the body.
+pub(super) fn entry_head(entry: &Entry) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24 + entry.context.len());
+    out.push(0);
+    encode_varint(u64::from(entry.entry_type.cast_unsigned()), &mut out);
+    encode_varint(entry.term, &mut out);
+    encode_varint(entry.context.len() as u64, &mut out);
+    out.put_slice(&entry.context);
+    out
+}
+
+/// An entry without its data, and those.
+pub(super) fn entry_of(index: u64, bytes: &[u8]) -> Result<(Entry, Body<'_>), String> {
+    let garbled = || format!("the entry {index} of the log is garbled");
+    let mut rest = bytes;
+    let bytes = &mut rest;
+    if !bytes.has_remaining() {
+        return Err(garbled());
+    }
+    let flags = bytes.get_u8();
+    let mut number = || decode_varint(bytes).map_err(|_| garbled());
+    let (kind, term, context) = (number()?, number()?, number()?);
+    let context = usize::try_from(context).ok().and_then(|length| bytes.split_off(..length)).ok_or_else(garbled)?;
+    let entry_type = i32::try_from(kind).map_err(|_| garbled())?;
+    let entry = Entry { entry_type, term, index, context: context.to_vec(), ..Entry::default() };
+    Ok((entry, body(flags, bytes).ok_or_else(garbled)?))
+}
+
+/// The index of an entry's key.
+pub(super) fn index_of(key: &[u8]) -> Option<u64> {
+    let index = key.strip_prefix(&[ENTRY])?;
+    index.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub(super) fn segment(number: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9);
+    out.push(SEGMENT);
+    out.put_u64(number);
+    out
+}
+
+/// A segment, and how many of its bytes are needed.
+pub(super) fn needed(key: &[u8], value: &[u8]) -> Result<(u64, u64), String> {
+    let garbled = || format!("the segment under {key:?} is garbled");
+    let number = key.strip_prefix(&[SEGMENT]).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes);
+    let bytes = value.try_into().ok().map(u64::from_be_bytes);
+    number.zip(bytes).ok_or_else(garbled)
 }
 
 pub(super) fn change(revision: u64, position: u32) -> Vec<u8> {

@@ -2,6 +2,9 @@
 //!
 //! RocksDB is one ([`disk`](super::disk)); the simulation has another that can crash, so that both run the same code.
 
+use bytes::Bytes;
+
+use super::journal::Place;
 use super::record::Record;
 use super::state::{Failure, Head};
 use super::view::View;
@@ -22,6 +25,10 @@ pub(super) trait Medium {
 
     /// Notes, durably and apart from the data, what others rely on, so that a start finds out if the data lost it.
     fn promise(&self, promise: Promise) -> Result<(), String>;
+
+    /// Gives back a little of the room that values take which nobody needs any more; true if there is more to do. Changes
+    /// nothing that can be read.
+    fn reclaim(&self) -> Result<bool, String>;
 
     /// Takes the data of an image in place of its own, under this record: all or nothing, and durable.
     fn install(&self, image: Self::Image, record: &Record) -> Result<(), String>;
@@ -49,9 +56,18 @@ impl Promise {
     }
 }
 
+/// Where in the data of an entry of the log, which was put before and is still there, something begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Within {
+    pub(super) entry: u64,
+    pub(super) at: usize,
+}
+
 /// Changes that are made together.
 pub(super) trait Batch: Default {
     fn put(&mut self, key: &[u8], value: &[u8]);
+    /// A version or an entry, whose body may lie apart from the rest, or is what an entry has already.
+    fn put_apart(&mut self, key: &[u8], head: &[u8], body: &[u8], within: Option<Within>);
     fn delete(&mut self, key: &[u8]);
     /// Keys from `from` up to but without `to`.
     fn delete_range(&mut self, from: &[u8], to: &[u8]);
@@ -68,4 +84,6 @@ pub(super) trait Cursor {
     /// `None`: there is no key here, or it could not be read; [`Cursor::check`] tells.
     fn item(&self) -> Option<(&[u8], &[u8])>;
     fn check(&self) -> Result<(), Failure>;
+    /// What lies at a place that was found here.
+    fn fetch(&self, place: Place) -> Result<Bytes, Failure>;
 }

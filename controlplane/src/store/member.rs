@@ -11,11 +11,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 
-use super::apply::{Applying, Told};
+use super::apply::{Applying, Logged, Told};
 use super::command::Command;
-use super::driver::{self, Driver};
+use super::driver::{self, Driver, Settled};
 use super::flaw::{Flaw, Planted};
-use super::garbage::Garbage;
+use super::garbage::{Garbage, SWEEP_MAX};
 use super::group::{MemberChange, Members, Question};
 use super::history::Recorded;
 use super::keys;
@@ -140,10 +140,12 @@ struct Reading<R> {
 }
 
 /// A command that is settled.
-enum Job<W> {
+struct Job<W> {
+    command: Command,
+    /// The entry that it was decoded from, if that is on the disk.
+    logged: Option<Logged>,
     /// Somebody here waits for the answer.
-    Proposed(Command, W),
-    Logged(Command),
+    ticket: Option<W>,
 }
 
 /// What there is to tell of a batch when it is durable.
@@ -410,7 +412,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
             }
             // A commit index alone goes to disk with what is applied because of it.
             if step.must_sync || !step.entries.is_empty() || !step.settled.is_empty() {
-                self.write((&step.entries, step.replaces), &step.settled, step.must_sync, out)?;
+                let settled = step.settled.take();
+                self.write((&step.entries, step.replaces), settled, step.must_sync, out)?;
             }
             for read in &step.reads {
                 if let Some(number) = self.number_of(&read.request_ctx) {
@@ -419,11 +422,12 @@ impl<M: Medium, W, R> Member<M, W, R> {
             }
             let written = self.driver.written(step);
             self.send(written.messages, out);
-            if !written.settled.is_empty() {
+            let settled = written.settled.end();
+            if settled.is_some() {
                 // The entries are durable on a quorum, and would be applied again after a crash.
-                self.write((&[], false), &written.settled, false, out)?;
+                self.write((&[], false), written.settled, false, out)?;
             }
-            self.driver.applied(&written.settled);
+            self.driver.applied(settled);
             self.finish_reads(out);
             self.offer()?;
         }
@@ -485,7 +489,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
     fn write(
         &mut self,
         (entries, replaces): (&[Entry], bool),
-        settled: &[Entry],
+        settled: Settled,
         must_sync: bool,
         out: &mut impl FnMut(Effect<W, R, M::Image>),
     ) -> Result<(), Fatal> {
@@ -495,10 +499,11 @@ impl<M: Medium, W, R> Member<M, W, R> {
         }
         for entry in entries {
             self.is_log_on_disk = true;
-            batch.put(&keys::entry(entry.index), &entry.encode_to_vec());
+            batch.put_apart(&keys::entry(entry.index), &keys::entry_head(entry), &entry.data, None);
         }
+        let end = settled.end();
         let Done { answers, told } = self.apply(settled, &mut batch, out)?;
-        self.move_log(settled, &mut batch);
+        self.move_log(end, &mut batch);
         let must_sync = must_sync && !(self.planted.is(Flaw::VoteNotSynced) && entries.is_empty());
         if self.planted.is(Flaw::AppliedApart) {
             self.medium.write(std::mem::take(&mut batch), self.record.head(), must_sync).map_err(Fatal)?;
@@ -535,7 +540,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
     /// Applies settled entries: their changes go into the batch, and what to tell comes back.
     fn apply(
         &mut self,
-        settled: &[Entry],
+        settled: Settled,
         batch: &mut M::Batch,
         out: &mut impl FnMut(Effect<W, R, M::Image>),
     ) -> Result<Done<W>, Fatal> {
@@ -543,6 +548,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
         if settled.is_empty() {
             return Ok(done);
         }
+        let term = settled.end().map_or(0, |end| end.term);
         let jobs = self.jobs(settled, out)?;
         let mut head = self.record.head();
         if self.planted.is(Flaw::RevisionFromClock) {
@@ -563,15 +569,13 @@ impl<M: Medium, W, R> Member<M, W, R> {
         let staged = medium.with(|view| {
             let mut settled = Remembered::new(view, recent);
             let mut staged = Staged::new(&mut settled, head);
-            for job in jobs {
-                let answer = match applying.apply(job.command(), &mut staged) {
+            for Job { command, logged, ticket } in jobs {
+                let answer = match applying.apply(&command, logged.as_ref(), &mut staged) {
                     Ok(done) => Ok(done),
                     Err(Failure::Refused(error)) => Err(error),
                     Err(broken) => return Err(broken),
                 };
-                if let Job::Proposed(_, ticket) = job {
-                    done.answers.push((ticket, answer));
-                }
+                done.answers.extend(ticket.map(|ticket| (ticket, answer)));
             }
             Ok(staged.head())
         });
@@ -581,7 +585,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             self.recent.note(&recorded.changes);
         }
         (self.record.revision, self.record.compacted) = (head.revision, head.compacted);
-        done.answers.extend(self.overtaken(settled));
+        done.answers.extend(self.overtaken(term));
         if done.told.are_alarms_new {
             out(Effect::Changed(self.members()));
         }
@@ -591,20 +595,18 @@ impl<M: Medium, W, R> Member<M, W, R> {
     /// What was proposed in an earlier term than that of settled entries, and is not among them, was lost with the
     /// leader of its time; unless it is still under way to the next one, so nobody can say. Sooner than its time limit,
     /// because whoever asked can find out now.
-    fn overtaken(&mut self, settled: &[Entry]) -> Vec<(W, Result<TxnDone, Error>)> {
-        let term = match self.planted.is(Flaw::ProposedTwice) {
-            true => 0,
-            false => settled.last().map_or(0, |entry| entry.term),
-        };
+    fn overtaken(&mut self, term: u64) -> Vec<(W, Result<TxnDone, Error>)> {
+        let term = if self.planted.is(Flaw::ProposedTwice) { 0 } else { term };
         let overtaken = self.waiting.extract_if(.., |_, waiting| waiting.term < term);
         let lost = || Error::Unknown("the leader changed before the write was settled".into());
         overtaken.map(|(_, waiting)| (waiting.ticket, Err(lost()))).collect()
     }
 
     /// The commands of entries: as they were proposed here, or else decoded. Membership changes take effect.
-    fn jobs(&mut self, settled: &[Entry], out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<Vec<Job<W>>, Fatal> {
-        let mut jobs = Vec::with_capacity(settled.len());
-        for entry in settled {
+    fn jobs(&mut self, settled: Settled, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<Vec<Job<W>>, Fatal> {
+        let mut jobs = Vec::with_capacity(settled.entries.len());
+        let unlogged_from = settled.unlogged_from;
+        for entry in settled.entries {
             assert_eq!(entry.index, self.record.applied + 1, "entries are applied in order, each once");
             self.record.applied = entry.index;
             if !self.planted.is(Flaw::CommitNotKept) {
@@ -612,7 +614,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             }
             let waiting = self.number_of(&entry.context).and_then(|number| self.waiting.remove(&number));
             if entry.entry_type() != EntryType::EntryNormal {
-                self.configure(entry, out)?;
+                self.configure(&entry, out)?;
                 out(Effect::Changed(self.members()));
                 if let Some(waiting) = waiting {
                     let revision = self.record.revision;
@@ -621,10 +623,19 @@ impl<M: Medium, W, R> Member<M, W, R> {
                 }
                 continue;
             }
-            jobs.push(match waiting {
-                Some(Waiting { proposed: Proposed::Command(command), ticket, .. }) => Job::Proposed(command, ticket),
+            let (ticket, proposed) = match waiting {
+                Some(Waiting { proposed: Proposed::Command(command), ticket, .. }) => (Some(ticket), Some(command)),
                 _ if entry.data.is_empty() => continue,
-                _ => Job::Logged(Command::decode(Bytes::copy_from_slice(&entry.data)).map_err(Fatal)?),
+                _ => (None, None),
+            };
+            jobs.push(match proposed {
+                Some(command) if entry.index >= unlogged_from => Job { command, logged: None, ticket },
+                _ => {
+                    let (index, data) = (entry.index, Bytes::from(entry.data));
+                    let command = Command::decode(data.clone()).map_err(Fatal)?;
+                    let logged = (index < unlogged_from).then_some(Logged { index, data });
+                    Job { command, logged, ticket }
+                }
             });
         }
         Ok(jobs)
@@ -659,9 +670,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
     }
 
     /// Settled entries leave the log when nobody will ask for them.
-    fn move_log(&mut self, settled: &[Entry], batch: &mut M::Batch) {
-        let before = match settled.last() {
-            Some(last) if self.driver.leaves_no_log() => Position { index: last.index, term: last.term },
+    fn move_log(&mut self, settled: Option<Position>, batch: &mut M::Batch) {
+        let before = match settled {
+            Some(last) if self.driver.leaves_no_log() => last,
             _ => self.driver.log_begins_after(),
         };
         if before.index <= self.record.before_index {
@@ -769,18 +780,11 @@ impl<M: Medium, W, R> Member<M, W, R> {
         self.garbage.swept_for()
     }
 
-    /// Removes versions that nobody can read any more, a few at a time; how many there were.
-    pub(super) fn sweep(&mut self) -> Result<usize, Fatal> {
-        self.garbage.sweep(&*self.medium, self.record.head()).map_err(Fatal)
-    }
-}
-
-// === impl Job ===
-
-impl<W> Job<W> {
-    fn command(&self) -> &Command {
-        match self {
-            Job::Proposed(command, _) | Job::Logged(command) => command,
-        }
+    /// Removes versions that nobody can read any more, a few at a time, and gives back their room; true if there is more
+    /// to do.
+    pub(super) fn sweep(&mut self) -> Result<bool, Fatal> {
+        let found = self.garbage.sweep(&*self.medium, self.record.head()).map_err(Fatal)?;
+        let is_more = self.medium.reclaim().map_err(Fatal)?;
+        Ok(found == SWEEP_MAX || is_more)
     }
 }

@@ -6,17 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message as _;
-use rocksdb::WriteBatch;
 
 use crate::folder;
 
 use super::Config;
+use super::changes::Changes;
 use super::disk::{Disk, IMAGE_PREFIX};
 use super::history::History;
 use super::identity::{self, Identity, Lock, OpenError, Phase};
 use super::keys;
 use super::log::Log;
-use super::medium::{Medium, Promise};
+use super::medium::{Batch as _, Medium, Promise};
 use super::past::Past;
 use super::record::Record;
 use super::state::Failure;
@@ -133,8 +133,8 @@ fn create(config: &Config, mut identity: Identity) -> Result<(Identity, Disk), O
         None => Record::first(identity.folder.clone(), vec![identity.member]),
         Some(_) => Record::joining(identity.folder.clone()),
     };
-    let mut batch = WriteBatch::default();
-    batch.put(keys::RECORD, record.encode_to_vec());
+    let mut batch = Changes::default();
+    batch.put(keys::RECORD, &record.encode_to_vec());
     disk.write(batch, record.head(), true).map_err(database)?;
     folder::sync(dir).map_err(io)?;
     identity.store(dir)?;

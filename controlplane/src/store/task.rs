@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::disk::{Disk, Image};
-use super::garbage::SWEEP_MAX;
 use super::group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use super::history::History;
 use super::kv::{Error, TxnDone};
@@ -186,9 +185,9 @@ impl Task {
         }
         self.member.check();
         self.flush()?;
-        let found = self.member.sweep()?;
+        let is_more = self.member.sweep()?;
         self.swept.send_replace(self.member.swept_for());
-        Ok(if found == SWEEP_MAX { SWEEP_PAUSE } else { self.window / 10 })
+        Ok(if is_more { SWEEP_PAUSE } else { self.window / 10 })
     }
 }
 

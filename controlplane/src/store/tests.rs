@@ -9,6 +9,7 @@ mod group;
 mod power;
 mod random;
 mod space;
+mod values;
 
 use std::path::Path;
 

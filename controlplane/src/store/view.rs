@@ -7,7 +7,7 @@ use prost::Message as _;
 use raft::eraftpb::Entry;
 use twox_hash::XxHash3_64;
 
-use super::keys;
+use super::keys::{self, Body};
 use super::kv::{KeyRange, KeyValue};
 use super::medium::Cursor;
 use super::record::Record;
@@ -32,6 +32,23 @@ impl<'a> View<'a> {
         View { cursor }
     }
 
+    fn body(&self, body: Body<'_>) -> Result<Bytes, Failure> {
+        match body {
+            Body::Here(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+            Body::Apart(place) => self.cursor.fetch(place),
+        }
+    }
+
+    /// A version as the database has it; `None`: it is a deletion.
+    fn version(&self, prefix: &[u8], at: u64, bytes: &[u8], values: bool) -> Result<Option<KeyValue>, Failure> {
+        let found = keys::version_of(keys::unescape(prefix), at, bytes).map_err(Failure::Broken)?;
+        let Some((mut kv, body)) = found else { return Ok(None) };
+        if values {
+            kv.value = self.body(body)?;
+        }
+        Ok(Some(kv))
+    }
+
     /// An iteration that ends because of an error looks like one that is at its end.
     fn check(&self) -> Result<(), Failure> {
         self.cursor.check()
@@ -49,8 +66,10 @@ impl<'a> View<'a> {
     pub(super) fn entries(&mut self, first: u64) -> Result<Vec<Entry>, Failure> {
         let mut entries = Vec::new();
         self.cursor.seek(&keys::entry(first));
-        while let Some((_, value)) = self.cursor.item().filter(|(key, _)| key[0] == keys::ENTRY) {
-            entries.push(Entry::decode(value).map_err(|error| broken(format!("an entry is garbled: {error}")))?);
+        while let Some((key, value)) = self.cursor.item().filter(|(key, _)| key[0] == keys::ENTRY) {
+            let index = keys::index_of(key).ok_or_else(|| broken(format!("the key {key:?} of an entry is garbled")))?;
+            let (entry, body) = keys::entry_of(index, value).map_err(Failure::Broken)?;
+            entries.push(Entry { data: self.body(body)?.into(), ..entry });
             self.cursor.next();
         }
         self.check().map(|()| entries)
@@ -96,12 +115,25 @@ impl<'a> View<'a> {
             let is_gone = at <= compacted && keys::is_deleted(value);
             if at <= revision && !is_done && !is_gone {
                 hash = XxHash3_64::oneshot_with_seed(hash, found);
-                hash = XxHash3_64::oneshot_with_seed(hash, value);
+                hash = self.hash_of(hash, at, value)?;
             }
             is_done |= at <= compacted;
             self.cursor.next();
         }
         self.check().map(|()| hash)
+    }
+
+    /// The hash of a version, wherever its value lies.
+    fn hash_of(&self, hash: u64, at: u64, bytes: &[u8]) -> Result<u64, Failure> {
+        let mut head = Vec::new();
+        match keys::version_of(Bytes::new(), at, bytes).map_err(Failure::Broken)? {
+            None => keys::put_head(&mut head, &KeyValue::gone(Bytes::new(), at), true),
+            Some((kv, body)) => {
+                keys::put_head(&mut head, &kv, false);
+                head.extend_from_slice(&self.body(body)?);
+            }
+        }
+        Ok(XxHash3_64::oneshot_with_seed(hash, &head))
     }
 
     /// Changes from a revision and a position on, oldest first, at most `max`.
@@ -167,9 +199,7 @@ impl Versions for View<'_> {
             return self.check().map(|()| None);
         };
         match keys::split_version(found) {
-            Some((prefix, at)) if *prefix == wanted[..prefix_length] => {
-                keys::value(keys::unescape(prefix), at, value, values).map_err(Failure::Broken)
-            }
+            Some((prefix, at)) if *prefix == wanted[..prefix_length] => self.version(prefix, at, value, values),
             _ => Ok(None),
         }
     }
@@ -201,7 +231,7 @@ impl Versions for View<'_> {
                 keys::split_version(found).ok_or_else(|| Failure::Broken("a key of the data is garbled".into()))?;
             let is_done = *prefix == *done;
             if !is_done && at <= revision {
-                let version = keys::value(keys::unescape(prefix), at, value, values).map_err(Failure::Broken)?;
+                let version = self.version(prefix, at, value, values)?;
                 if !version.is_none_or(&mut *each) {
                     return Ok(());
                 }

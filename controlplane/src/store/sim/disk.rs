@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
 
 use super::dice::Dice;
+use crate::store::journal::Place as Apart;
 use crate::store::keys;
-use crate::store::medium::{Batch, Cursor, Medium, Promise};
+use crate::store::medium::{Batch, Cursor, Medium, Promise, Within};
 use crate::store::record::Record;
 use crate::store::state::{Failure, Head};
 use crate::store::view::View;
@@ -43,6 +45,8 @@ pub(super) struct Changes(Vec<Op>);
 #[derive(Debug, Clone)]
 enum Op {
     Put(Vec<u8>, Vec<u8>),
+    /// The end of the second, so many bytes, has to be within that entry.
+    Within(Vec<u8>, Vec<u8>, usize, Within),
     Delete(Vec<u8>),
     DeleteRange(Vec<u8>, Vec<u8>),
 }
@@ -153,6 +157,10 @@ impl Medium for Platter {
         }
     }
 
+    fn reclaim(&self) -> Result<bool, String> {
+        Ok(false)
+    }
+
     fn install(&self, image: Arc<Pairs>, record: &Record) -> Result<(), String> {
         let state = &mut *self.0.lock();
         let cut = Platter::is_cut(state);
@@ -182,6 +190,12 @@ impl Op {
     fn apply(&self, pairs: &mut Pairs) {
         match self {
             Op::Put(key, value) => drop(pairs.insert(key.clone(), value.clone())),
+            Op::Within(key, value, length, Within { entry, at }) => {
+                let from = keys::entry_of(*entry, &pairs[&keys::entry(*entry)]).expect("it was put whole").1;
+                let keys::Body::Here(data) = from else { panic!("nothing lies apart on this disk") };
+                assert_eq!(data[*at..at + length], value[value.len() - length..], "not what entry {entry} has there");
+                pairs.insert(key.clone(), value.clone());
+            }
             Op::Delete(key) => drop(pairs.remove(key)),
             Op::DeleteRange(from, to) => {
                 let gone: Vec<_> = pairs.range(from.clone()..to.clone()).map(|(key, _)| key.clone()).collect();
@@ -196,6 +210,14 @@ impl Op {
 impl Batch for Changes {
     fn put(&mut self, key: &[u8], value: &[u8]) {
         self.0.push(Op::Put(key.to_vec(), value.to_vec()));
+    }
+
+    fn put_apart(&mut self, key: &[u8], head: &[u8], body: &[u8], within: Option<Within>) {
+        let (key, value) = (key.to_vec(), [head, body].concat());
+        self.0.push(match within {
+            None => Op::Put(key, value),
+            Some(within) => Op::Within(key, value, body.len(), within),
+        });
     }
 
     fn delete(&mut self, key: &[u8]) {
@@ -235,5 +257,9 @@ impl Cursor for Place<'_> {
 
     fn check(&self) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn fetch(&self, place: Apart) -> Result<Bytes, Failure> {
+        Err(Failure::Broken(format!("nothing lies at {place:?} on this disk")))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::contract::{a_put, delete, everything, next, one, put, show_batch, write};
 use super::{open, open_with_log};
 use crate::store::kv::{KeyRange, Kv, Leases as _, Op, Put, Range, Watch};
-use crate::store::medium::Medium as _;
+use crate::store::medium::{Batch as _, Medium as _};
 use crate::store::{Config, OpenError, Store};
 
 /// A folder as a power cut would leave it: copied file by file while the store is running.
@@ -182,14 +182,20 @@ async fn a_folder_in_use_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_newer_format_is_refused() {
+async fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).close().await;
     let mut identity = crate::store::identity::Identity::load(dir.path()).unwrap().unwrap();
-    identity.format = 7;
-    identity.store(dir.path()).unwrap();
-    let error = Store::open(Config::new(dir.path())).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 7, .. }), "{error}");
+    let mut refusal = |format: u32| {
+        identity.format = format;
+        identity.store(dir.path()).unwrap();
+        Store::open(Config::new(dir.path())).unwrap_err()
+    };
+    let newer = refusal(7);
+    assert!(matches!(newer, OpenError::Newer { found: 7, .. }), "{newer}");
+    let older = refusal(1);
+    assert!(matches!(older, OpenError::Older { found: 1, .. }), "{older}");
+    assert!(older.to_string().contains("save a snapshot with that version"), "{older}");
 }
 
 #[tokio::test]
@@ -201,8 +207,8 @@ async fn the_folder_of_a_removed_member_is_refused() {
     let mut record = opened.record.clone();
     let conf = record.conf.as_mut().unwrap();
     conf.voters = conf.voters.iter().map(|id| id + 1).collect();
-    let mut batch = rocksdb::WriteBatch::default();
-    batch.put(crate::store::keys::RECORD, record.encode_to_vec());
+    let mut batch = crate::store::changes::Changes::default();
+    batch.put(crate::store::keys::RECORD, &record.encode_to_vec());
     opened.disk.write(batch, record.head(), true).unwrap();
     drop(opened);
     let error = Store::open(Config::new(dir.path())).unwrap_err();

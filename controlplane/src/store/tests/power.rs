@@ -226,7 +226,7 @@ fn a_disk_that_lies_is_found_out() {
     }
     let folder = tempfile::tempdir().unwrap();
     let record = Record::take(Work::Log, &folder.path().join("record"));
-    for lie in [Lie::File(".log"), Lie::File(".sst"), Lie::File("identity.new"), Lie::Folders] {
+    for lie in [Lie::File("journal-0000000000000001"), Lie::File(".sst"), Lie::File("identity.new"), Lie::Folders] {
         let found = record.cut(CUTS_TO_FIND, 1, Some(lie), &folder.path().join(format!("{lie:?}")));
         let found = found.expect_err(&format!("{lie:?} was not noticed in {CUTS_TO_FIND} cuts"));
         println!("{lie:?}: {}", found.lines().next().unwrap_or_default());

@@ -71,7 +71,7 @@ impl Work {
         match self {
             Work::Sole => &[("identity.new", "identity"), ("image-0.tmp", "image-0")],
             Work::Log | Work::Recovery => &[("promise.new", "promise")],
-            Work::Large => &[(".log", ".log")],
+            Work::Large => &[],
             Work::Members => &[("2/image-0", "2/db-1"), ("3/image-0", "3/db-1")],
             Work::Restore => &[("image-restored", "store/db")],
         }

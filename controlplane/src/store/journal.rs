@@ -1,0 +1,633 @@
+//! The journal of a member: what was written, in order, in files of its own; large values lie there and nowhere else.
+//!
+//! A batch is one record, durable when its segment was synced. The database holds what came of it and may be behind:
+//! after a crash the rest is taken from here ([`base`](super::base)). So a value is written to the disk once, and the
+//! database, which has only its [`Place`], stays small. (The idea is WiscKey's, Lu et al., FAST 2016: the log of values
+//! is the write-ahead log as well.)
+//!
+//! ```text
+//! segment: head  b"CoracleJ", format u32, 0 u32, number u64, number of its first record u64, sum of these u64
+//!          records, each at a multiple of 8
+//! record:  length of the payload u32, records before it that are not known to be durable u32, number u64, sum u64
+//!          payload
+//! ```
+//! All little-endian; a sum is XXH3-64, a record's with its own number as the seed. Records are numbered without a gap, so
+//! neither what an earlier use of a block left nor a record that came too late is taken for one.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use parking_lot::RwLock;
+use prost::encoding::{decode_varint, encode_varint};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use twox_hash::XxHash3_64;
+
+use crate::folder;
+
+/// A segment that is begun is given this much room at once, so that writing to it changes no size.
+pub(super) const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// Before the payload of a record.
+pub(super) const RECORD_HEAD_BYTES: usize = 24;
+
+const SEGMENT_HEAD_BYTES: u64 = 40;
+const MAGIC: [u8; 8] = *b"CoracleJ";
+const FORMAT: u32 = 1;
+const ALIGNMENT: u64 = 8;
+const PREFIX: &str = "journal-";
+
+/// Where some bytes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) at: u32,
+    pub(super) length: u32,
+    /// Of the bytes; half of an XXH3-64.
+    pub(super) sum: u32,
+}
+
+/// Behind a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    /// 0: before the first.
+    pub(super) segment: u64,
+    pub(super) at: u64,
+    /// The number of that record, which is how many there were.
+    pub(super) record: u64,
+}
+
+/// The files of segments by number, for those who read.
+pub(super) type Map = BTreeMap<u64, Arc<File>>;
+
+/// The segments as they are; who looks has a [`Sight`](Segments::sight) of those that there were.
+#[derive(Debug, Default)]
+pub(super) struct Segments(RwLock<Arc<Map>>);
+
+/// The end of the journal, where it grows. For one writer.
+#[derive(Debug)]
+pub(super) struct Journal {
+    folder: PathBuf,
+    segments: Arc<Segments>,
+    /// Behind the last record.
+    end: Position,
+    /// Where the room of the present segment ends.
+    room: u64,
+    file: Arc<File>,
+    /// The last record that is durable.
+    durable: u64,
+}
+
+/// A record as it is found.
+pub(super) struct Found<'a> {
+    pub(super) end: Position,
+    /// Where its payload begins.
+    pub(super) payload_at: u64,
+    pub(super) payload: &'a [u8],
+}
+
+// === impl Place ===
+
+impl Place {
+    pub(super) fn new(segment: u64, at: u64, bytes: &[u8]) -> Place {
+        Place { segment, at: small(at), length: small(bytes.len() as u64), sum: sum(bytes) }
+    }
+
+    pub(super) fn put(self, out: &mut Vec<u8>) {
+        encode_varint(self.segment, out);
+        encode_varint(u64::from(self.at), out);
+        encode_varint(u64::from(self.length), out);
+        out.put_u32_le(self.sum);
+    }
+
+    pub(super) fn take(bytes: &mut &[u8]) -> Option<Place> {
+        let mut number = || decode_varint(bytes).ok();
+        let (segment, at, length) = (number()?, number()?, number()?);
+        let (at, length) = (u32::try_from(at).ok()?, u32::try_from(length).ok()?);
+        (bytes.len() == 4).then(|| Place { segment, at, length, sum: bytes.get_u32_le() })
+    }
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    (XxHash3_64::oneshot(bytes) >> 32) as u32
+}
+
+/// A place within a segment.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).expect("a segment is less than 4 GiB")
+}
+
+// === impl Position ===
+
+impl Position {
+    pub(super) fn encode(self) -> [u8; 24] {
+        let mut out = [0; 24];
+        let mut rest = &mut out[..];
+        rest.put_u64_le(self.segment);
+        rest.put_u64_le(self.at);
+        rest.put_u64_le(self.record);
+        out
+    }
+
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Position> {
+        let position = (bytes.len() == 24).then(|| Position {
+            segment: bytes.get_u64_le(),
+            at: bytes.get_u64_le(),
+            record: bytes.get_u64_le(),
+        });
+        position.filter(|position| position.segment > 0)
+    }
+}
+
+// === impl Segments ===
+
+impl Segments {
+    /// Does something while no segment comes or goes, and gives back what there is: whoever makes an iterator meanwhile
+    /// finds all that it shows among these, for as long as it has them.
+    pub(super) fn sight<T>(&self, act: impl FnOnce() -> T) -> (T, Arc<Map>) {
+        let map = self.0.read();
+        (act(), Arc::clone(&map))
+    }
+
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.0.read().keys().copied().collect()
+    }
+
+    /// Of each segment, with the room that is held for the last one.
+    pub(super) fn bytes(&self) -> io::Result<BTreeMap<u64, u64>> {
+        let map = Arc::clone(&self.0.read());
+        map.iter().map(|(number, file)| Ok((*number, file.metadata()?.len()))).collect()
+    }
+
+    fn change(&self, act: impl FnOnce(&mut Map)) {
+        act(Arc::make_mut(&mut self.0.write()));
+    }
+}
+
+/// What lies at a place, if the segment is among these.
+pub(super) fn fetch(map: &Map, place: Place) -> Option<Result<Bytes, String>> {
+    let file = map.get(&place.segment)?;
+    let mut bytes = vec![0; place.length as usize];
+    Some(match file.read_exact_at(&mut bytes, u64::from(place.at)) {
+        Err(error) => Err(format!("a value in segment {} of the journal cannot be read: {error}", place.segment)),
+        Ok(()) if sum(&bytes) != place.sum => {
+            Err(format!("a value in segment {} of the journal is damaged", place.segment))
+        }
+        Ok(()) => Ok(bytes.into()),
+    })
+}
+
+// === impl Journal ===
+
+impl Journal {
+    /// Opens the journal of a folder, and hands over each record after a position. A record that is not whole ends it,
+    /// if nothing shows that it was ever durable; what comes after that is no part of it.
+    pub(super) fn open(
+        folder: &Path,
+        from: Position,
+        mut each: impl FnMut(Found<'_>) -> Result<(), String>,
+    ) -> Result<Journal, String> {
+        let segments = Arc::new(Segments::default());
+        let mut numbers = names(folder).map_err(|error| io_of(folder, &error))?;
+        numbers.sort_unstable();
+        for number in &numbers {
+            let file = open_segment(folder, *number, false).map_err(|error| io_of(folder, &error))?;
+            segments.change(|map| drop(map.insert(*number, Arc::new(file))));
+        }
+        if from.segment != 0 && !numbers.contains(&from.segment) {
+            return Err(format!("segment {} of the journal is missing", from.segment));
+        }
+        let mut end = from;
+        numbers.retain(|number| *number >= from.segment);
+        for (index, number) in numbers.iter().enumerate() {
+            let bytes = std::fs::read(folder.join(name(*number))).map_err(|error| io_of(folder, &error))?;
+            let is_last = index + 1 == numbers.len();
+            let Some(first) = first_record(&bytes, *number) else {
+                // A crash while it was begun: nothing was written to it.
+                match is_last && is_unused(&bytes) {
+                    true => break,
+                    false => return Err(format!("the head of segment {number} of the journal is garbled")),
+                }
+            };
+            if *number != from.segment {
+                if first != end.record + 1 {
+                    let (missing, segment) = (end.record + 1, end.segment);
+                    return Err(format!("record {missing} of the journal, in segment {segment}, is missing"));
+                }
+                end = Position { segment: *number, at: SEGMENT_HEAD_BYTES, record: end.record };
+            }
+            while let Some(found) = record_at(&bytes, end) {
+                end = found.end;
+                each(found)?;
+            }
+            if let Some(later) = later_than(&bytes, end) {
+                return Err(format!(
+                    "record {} of the journal, in segment {number}, is damaged, although record {later} is there",
+                    end.record + 1
+                ));
+            }
+        }
+        Journal::at(folder, segments, end).map_err(|error| io_of(folder, &error))
+    }
+
+    /// Goes on behind the last record, where nothing is left of what was not whole.
+    fn at(folder: &Path, segments: Arc<Segments>, end: Position) -> io::Result<Journal> {
+        for number in segments.numbers().into_iter().filter(|number| *number > end.segment) {
+            std::fs::remove_file(folder.join(name(number)))?;
+            segments.change(|map| drop(map.remove(&number)));
+        }
+        let mut journal = Journal {
+            folder: folder.into(),
+            end,
+            room: 0,
+            file: Arc::new(File::open(folder)?),
+            durable: end.record,
+            segments,
+        };
+        if end.segment == 0 {
+            journal.begin(0)?;
+            return Ok(journal);
+        }
+        let file = open_segment(folder, end.segment, true)?;
+        if file.metadata()?.nlink() > 1 {
+            // Another folder has it, too.
+            journal.begin(0)?;
+            return Ok(journal);
+        }
+        file.set_len(end.at)?;
+        journal.room = end.at.max(SEGMENT_BYTES);
+        allocate(&file, journal.room)?;
+        file.sync_all()?;
+        journal.file = Arc::new(file);
+        Ok(journal)
+    }
+
+    pub(super) fn segments(&self) -> &Arc<Segments> {
+        &self.segments
+    }
+
+    pub(super) fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Where the payload of the next record will lie, if it is so long: its segment, and the place in it.
+    pub(super) fn next(&mut self, payload: usize) -> io::Result<(u64, u64)> {
+        let bytes = (RECORD_HEAD_BYTES + payload) as u64;
+        if self.end.at + bytes > self.room {
+            self.seal()?;
+            self.begin(bytes)?;
+        }
+        Ok((self.end.segment, self.end.at + RECORD_HEAD_BYTES as u64))
+    }
+
+    /// Writes a record, of which [`RECORD_HEAD_BYTES`] are left free for its head.
+    pub(super) fn append(&mut self, record: &mut [u8]) -> io::Result<()> {
+        let number = self.end.record + 1;
+        let (mut head, payload) = record.split_at_mut(RECORD_HEAD_BYTES);
+        let open = u32::try_from(number - 1 - self.durable).unwrap_or(u32::MAX);
+        let sum = record_sum(number, open, payload);
+        head.put_u32_le(small(payload.len() as u64));
+        head.put_u32_le(open);
+        head.put_u64_le(number);
+        head.put_u64_le(sum);
+        self.file.write_all_at(record, self.end.at)?;
+        let at = (self.end.at + record.len() as u64).next_multiple_of(ALIGNMENT);
+        self.end = Position { at, record: number, ..self.end };
+        Ok(())
+    }
+
+    /// Makes all records durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.durable < self.end.record {
+            self.file.sync_data()?;
+            self.durable = self.end.record;
+        }
+        Ok(())
+    }
+
+    /// Ends the present segment, if anything is in it.
+    pub(super) fn roll(&mut self) -> io::Result<()> {
+        if self.end.at > SEGMENT_HEAD_BYTES {
+            self.seal()?;
+            self.begin(0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the present segment as it will be for ever.
+    fn seal(&mut self) -> io::Result<()> {
+        self.file.set_len(self.end.at)?;
+        self.file.sync_all()?;
+        self.durable = self.end.record;
+        Ok(())
+    }
+
+    fn begin(&mut self, bytes: u64) -> io::Result<()> {
+        let number = self.end.segment + 1;
+        let file = open_segment(&self.folder, number, true)?;
+        self.room = (SEGMENT_HEAD_BYTES + bytes).max(SEGMENT_BYTES);
+        allocate(&file, self.room)?;
+        file.write_all_at(&head(number, self.end.record + 1), 0)?;
+        file.sync_all()?;
+        folder::sync(&self.folder)?;
+        self.file = Arc::new(file);
+        let file = Arc::clone(&self.file);
+        self.segments.change(|map| drop(map.insert(number, file)));
+        self.end = Position { segment: number, at: SEGMENT_HEAD_BYTES, record: self.end.record };
+        Ok(())
+    }
+
+    /// Removes a segment that nobody needs any more; who sees it already may go on.
+    pub(super) fn remove(&mut self, segment: u64) -> io::Result<()> {
+        assert!(segment < self.end.segment, "the segment that is written to was removed");
+        self.segments.change(|map| drop(map.remove(&segment)));
+        std::fs::remove_file(self.folder.join(name(segment)))
+    }
+
+    /// The segments as they are now, under their names in another folder. The present one is ended first.
+    pub(super) fn link(&mut self, folder: &Path) -> io::Result<()> {
+        self.roll()?;
+        for number in self.segments.numbers().into_iter().filter(|number| *number < self.end.segment) {
+            std::fs::hard_link(self.folder.join(name(number)), folder.join(name(number)))?;
+        }
+        Ok(())
+    }
+}
+
+fn name(segment: u64) -> String {
+    format!("{PREFIX}{segment:016}")
+}
+
+fn names(folder: &Path) -> io::Result<Vec<u64>> {
+    let number = |entry: io::Result<std::fs::DirEntry>| {
+        let name = entry?.file_name();
+        Ok(name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok()))
+    };
+    std::fs::read_dir(folder)?.map(number).filter_map(Result::transpose).collect()
+}
+
+fn open_segment(folder: &Path, number: u64, writes: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(writes).create(writes).mode(0o600).open(folder.join(name(number)))
+}
+
+fn io_of(folder: &Path, error: &io::Error) -> String {
+    format!("the journal in {} cannot be read or written: {error}", folder.display())
+}
+
+/// Holds room for a file. Where the file system cannot, each write takes its own.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn head(number: u64, first_record: u64) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.put_u32_le(FORMAT);
+    out.put_u32_le(0);
+    out.put_u64_le(number);
+    out.put_u64_le(first_record);
+    let sum = XxHash3_64::oneshot(&out);
+    out.put_u64_le(sum);
+    out
+}
+
+/// The number of the first record of a segment, if its head is whole.
+fn first_record(bytes: &[u8], number: u64) -> Option<u64> {
+    let first = u64::from_le_bytes(bytes.get(24..32)?.try_into().ok()?);
+    (bytes.get(..head(number, first).len())? == head(number, first)).then_some(first)
+}
+
+/// Is there no record in a segment whose head is not whole?
+fn is_unused(bytes: &[u8]) -> bool {
+    bytes.iter().skip(usize::try_from(SEGMENT_HEAD_BYTES).expect("small")).all(|byte| *byte == 0)
+}
+
+fn record_sum(number: u64, open: u32, payload: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(number ^ u64::from(open).rotate_left(32), payload)
+}
+
+/// The parts of a record's head, and its payload, if it is whole.
+fn parse(bytes: &[u8]) -> Option<(u64, u32, &[u8])> {
+    let mut head = bytes.get(..RECORD_HEAD_BYTES)?;
+    let (length, open) = (head.get_u32_le(), head.get_u32_le());
+    let (number, sum) = (head.get_u64_le(), head.get_u64_le());
+    let payload = bytes.get(RECORD_HEAD_BYTES..RECORD_HEAD_BYTES.checked_add(length as usize)?)?;
+    (record_sum(number, open, payload) == sum).then_some((number, open, payload))
+}
+
+/// The next record behind a position, if it is there.
+fn record_at(bytes: &[u8], end: Position) -> Option<Found<'_>> {
+    let at = usize::try_from(end.at).ok()?;
+    let (number, _, payload) = parse(bytes.get(at..)?)?;
+    if number != end.record + 1 {
+        return None;
+    }
+    let payload_at = end.at + RECORD_HEAD_BYTES as u64;
+    let at = (payload_at + payload.len() as u64).next_multiple_of(ALIGNMENT);
+    Some(Found { end: Position { at, record: number, ..end }, payload_at, payload })
+}
+
+/// The number of a whole record behind a position that was written when the one at the position was durable already.
+fn later_than(bytes: &[u8], end: Position) -> Option<u64> {
+    let from = usize::try_from(end.at).ok()?;
+    let wanted = end.record + 1;
+    (from..bytes.len()).step_by(ALIGNMENT as usize).find_map(|at| {
+        // Most places are no heads: the number says so before anything is summed up.
+        let number = u64::from_le_bytes(bytes.get(at + 8..at + 16)?.try_into().ok()?);
+        if number <= wanted || number - wanted > bytes.len() as u64 {
+            return None;
+        }
+        parse(&bytes[at..])
+            .filter(|(number, open, _)| number - 1 - u64::from(*open) >= wanted)
+            .map(|(number, ..)| number)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn open(folder: &Path, from: Position) -> Result<(Journal, Vec<Vec<u8>>), String> {
+        let mut found = Vec::new();
+        let journal = Journal::open(folder, from, |record| {
+            found.push(record.payload.to_vec());
+            Ok(())
+        })?;
+        Ok((journal, found))
+    }
+
+    fn append(journal: &mut Journal, payload: &[u8]) -> Place {
+        let (segment, at) = journal.next(payload.len()).unwrap();
+        let mut record = vec![0; RECORD_HEAD_BYTES];
+        record.extend_from_slice(payload);
+        journal.append(&mut record).unwrap();
+        Place::new(segment, at, payload)
+    }
+
+    fn fetched(journal: &Journal, place: Place) -> Option<Result<Bytes, String>> {
+        fetch(&journal.segments().sight(|| ()).1, place)
+    }
+
+    fn flip(folder: &Path, segment: u64, at: u64) {
+        let file = OpenOptions::new().read(true).write(true).open(folder.join(name(segment))).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+
+    #[test]
+    fn records_come_back_from_any_position_and_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = Vec::new();
+        let mut positions = vec![Position::default()];
+        for life in 0..3 {
+            let (mut journal, found) = open(dir.path(), Position::default()).unwrap();
+            assert_eq!(found, written, "life {life}");
+            for number in 0..5_u8 {
+                // Some of them do not fit into what is left of a segment.
+                let payload = vec![number; 1 + usize::from(number) * 1_000_003];
+                let place = append(&mut journal, &payload);
+                assert_eq!(fetched(&journal, place).unwrap().unwrap(), payload);
+                positions.push(journal.end());
+                written.push(payload);
+            }
+            journal.sync().unwrap();
+        }
+        for (index, position) in positions.into_iter().enumerate() {
+            assert_eq!(open(dir.path(), position).unwrap().1, written[index..], "from {position:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_whole_ends_the_journal_and_is_no_part_of_a_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        let places: Vec<_> = (1..=4).map(|number| append(&mut journal, &[number; 40])).collect();
+        drop(journal);
+        // Nothing was synced, so the rest may be missing and is not missed.
+        flip(dir.path(), 1, u64::from(places[1].at));
+        let (mut journal, found) = open(dir.path(), Position::default()).unwrap();
+        assert_eq!(found, [vec![1; 40]]);
+        append(&mut journal, &[9; 40]);
+        drop(journal);
+        let (_, found) = open(dir.path(), Position::default()).unwrap();
+        assert_eq!(found, [vec![1; 40], vec![9; 40]], "the third record of the first life fits in number and place");
+    }
+
+    #[test]
+    fn a_record_that_was_durable_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        let places: Vec<_> = (1..=3)
+            .map(|number| {
+                let place = append(&mut journal, &[number; 40]);
+                journal.sync().unwrap();
+                place
+            })
+            .collect();
+        flip(dir.path(), 1, u64::from(places[1].at));
+        let error = open(dir.path(), Position::default()).unwrap_err();
+        assert_eq!(error, "record 2 of the journal, in segment 1, is damaged, although record 3 is there");
+        let error = fetched(&journal, places[1]).unwrap().unwrap_err();
+        assert_eq!(error, "a value in segment 1 of the journal is damaged");
+    }
+
+    #[test]
+    fn an_end_that_is_missing_before_another_segment_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        append(&mut journal, b"1");
+        let last = append(&mut journal, b"2");
+        journal.roll().unwrap();
+        let end = journal.end();
+        append(&mut journal, b"3");
+        drop(journal);
+        flip(dir.path(), 1, u64::from(last.at));
+        let error = open(dir.path(), Position::default()).unwrap_err();
+        assert_eq!(error, "record 2 of the journal, in segment 1, is missing");
+        assert_eq!(open(dir.path(), end).unwrap().1, [b"3"], "who has it needs it no more");
+        std::fs::remove_file(dir.path().join(name(2))).unwrap();
+        assert_eq!(open(dir.path(), end).unwrap_err(), "segment 2 of the journal is missing");
+    }
+
+    #[test]
+    fn a_segment_that_was_only_begun_is_begun_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        append(&mut journal, b"1");
+        journal.roll().unwrap();
+        drop(journal);
+        for rest in [&b""[..], &[0; 5000], &b"Cora"[..]] {
+            std::fs::write(dir.path().join(name(2)), rest).unwrap();
+            let (mut journal, found) = open(dir.path(), Position::default()).unwrap();
+            assert_eq!(found, [b"1"]);
+            journal.roll().unwrap();
+        }
+        let mut garbled = head(2, 2);
+        garbled[20] ^= 1;
+        garbled.extend_from_slice(b"and a record");
+        std::fs::write(dir.path().join(name(2)), garbled).unwrap();
+        let error = open(dir.path(), Position::default()).unwrap_err();
+        assert_eq!(error, "the head of segment 2 of the journal is garbled");
+    }
+
+    #[test]
+    fn a_segment_that_another_folder_has_is_not_written_to() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        append(&mut journal, b"1");
+        journal.link(other.path()).unwrap();
+        let (mut image, found) = open(other.path(), Position::default()).unwrap();
+        assert_eq!((found, image.end().segment), (vec![b"1".to_vec()], 2));
+        append(&mut image, b"theirs");
+        append(&mut journal, b"ours");
+        drop((journal, image));
+        assert_eq!(open(dir.path(), Position::default()).unwrap().1, [&b"1"[..], b"ours"]);
+        assert_eq!(open(other.path(), Position::default()).unwrap().1, [&b"1"[..], b"theirs"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Whatever a power cut leaves of what was not durable, what is found is a beginning of what was written, with all
+        /// that was durable.
+        #[test]
+        fn after_a_power_cut_a_beginning_is_there(
+            sizes in prop::collection::vec(0_usize..6000, 1..12),
+            synced in any::<prop::sample::Index>(),
+            blocks in prop::collection::vec(any::<bool>(), 20),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+            let payloads: Vec<_> = sizes.iter().zip(1..).map(|(size, fill)| vec![fill; *size]).collect();
+            let synced = synced.index(payloads.len() + 1);
+            let mut durable = SEGMENT_HEAD_BYTES;
+            for (index, payload) in payloads.iter().enumerate() {
+                append(&mut journal, payload);
+                if index + 1 == synced {
+                    journal.sync().unwrap();
+                    durable = journal.end().at;
+                }
+            }
+            drop(journal);
+            let file = OpenOptions::new().write(true).open(dir.path().join(name(1))).unwrap();
+            for (block, is_there) in (0_u64..).zip(&blocks) {
+                let (from, end) = ((block * 4096).max(durable), (block + 1) * 4096);
+                if !is_there && from < end {
+                    file.write_all_at(&vec![0; usize::try_from(end - from).unwrap()], from).unwrap();
+                }
+            }
+            let (_, found) = open(dir.path(), Position::default()).unwrap();
+            prop_assert!(found.len() >= synced, "{} of {synced}", found.len());
+            prop_assert!(payloads.starts_with(&found));
+        }
+    }
+}
