@@ -182,8 +182,8 @@ fn a_misspelt_field_is_refused_by_the_server() {
     std::fs::write(&file, yaml).expect("written");
     let output = server.run(Command::new(program()).args(["apply", "-f"]).arg(&file));
     let said = text(&output.stderr);
-    // Before 1.25, kubectl found out itself, from the OpenAPI document.
-    let field = if version >= 25 { "\"spec.containers[0].imagee\"" } else { "\"imagee\"" };
+    // Before 1.24, kubectl found out itself, from the OpenAPI document.
+    let field = if version >= 24 { "\"spec.containers[0].imagee\"" } else { "\"imagee\"" };
     assert!(!output.status.success() && said.contains(&format!("unknown field {field}")), "{said}");
 }
 

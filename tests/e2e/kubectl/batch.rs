@@ -25,7 +25,7 @@ fn a_job_is_made_from_a_cron_job() {
         let text = rows(&kubectl.ok("describe job now")).join("\n");
         text.contains("BackoffLimitExceeded").then_some(text)
     });
-    let pods = if kubectl.since(24) { "0 Active (0 Ready)" } else { "0 Running" };
+    let pods = if kubectl.since(23) { "0 Active (0 Ready)" } else { "0 Running" };
     let pods = format!("Pods Statuses: {pods} / 0 Succeeded / 1 Failed");
     for part in [
         &*pods,
@@ -37,7 +37,7 @@ fn a_job_is_made_from_a_cron_job() {
         assert!(described.contains(part), "{part:?}:\n{described}");
     }
     // Old ones make a Job that nobody controls.
-    if !kubectl.since(24) {
+    if !kubectl.since(28) {
         return;
     }
     assert!(described.contains("Controlled By: CronJob/yearly"), "{described}");

@@ -8,13 +8,17 @@ fn labels_and_annotations() {
     let Some(kubectl) = Kubectl::up() else { return };
     kubectl.ok("create configmap one");
     assert_eq!(kubectl.ok("label configmap one tier=front"), "configmap/one labeled\n");
-    let refused = kubectl.fails("label configmap one tier=back");
+    let refused = kubectl.fails("label configmap one tier=inner");
     assert_eq!(refused, "error: 'tier' already has a value (front), and --overwrite is false");
-    assert_eq!(kubectl.ok("label configmap one tier=back --overwrite"), "configmap/one labeled\n");
-    assert_eq!(kubectl.ok("get configmap -l tier=back -o name"), "configmap/one\n");
-    let done = if kubectl.since(21) { "unlabeled" } else { "labeled" };
+    // As long as the old one: 1.23 takes whatever becomes shorter for "unlabeled".
+    assert_eq!(kubectl.ok("label configmap one tier=inner --overwrite"), "configmap/one labeled\n");
+    assert_eq!(kubectl.ok("get configmap -l tier=inner -o name"), "configmap/one\n");
+    let done = if kubectl.since(23) { "unlabeled" } else { "labeled" };
     assert_eq!(kubectl.ok("label configmap one tier-"), format!("configmap/one {done}\n"));
-    assert_eq!(kubectl.ok("annotate configmap one note=tested"), "configmap/one annotated\n");
+    // The first of 1.27 forget the last letter.
+    let annotated = kubectl.ok("annotate configmap one note=tested");
+    let forgets = kubectl.version == 27 && annotated == "configmap/one annotate\n";
+    assert!(annotated == "configmap/one annotated\n" || forgets, "{annotated}");
     assert_eq!(kubectl.ok("get configmap one -o jsonpath={.metadata.annotations.note}"), "tested");
 }
 

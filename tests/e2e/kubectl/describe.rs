@@ -19,16 +19,15 @@ fn workloads_are_described() {
     shows(&kubectl, "deployment hello", &[replicas, strategy, conditions, "(3/3 replicas created)"]);
     let owner = "Controlled By: Deployment/hello";
     shows(&kubectl, "replicaset -l app=hello", &[owner, "Pods Status: 3 Running / 0 Waiting / 0 Succeeded / 0 Failed"]);
+    let thresholds = match kubectl.version {
+        ..37 => "#success=1 #failure=3",
+        _ => "successThreshold=1 failureThreshold=3",
+    };
+    let readiness = format!("Readiness: http-get http://:http/healthz delay=0s timeout=1s period=5s {thresholds}");
     shows(
         &kubectl,
         "pods -l app=hello",
-        &[
-            "Status: Running",
-            "Container ID: wasmtime://",
-            "Readiness: http-get http://:http/healthz delay=0s timeout=1s period=5s #success=1 #failure=3",
-            "ContainersReady True",
-            "QoS Class: BestEffort",
-        ],
+        &["Status: Running", "Container ID: wasmtime://", &readiness, "ContainersReady True", "QoS Class: BestEffort"],
     );
     let pod = kubectl.ok("get pods -l app=hello -o 'jsonpath={.items[0].metadata.name}'");
     shows(&kubectl, &format!("pod {pod}"), &["Normal Started"]);
@@ -36,7 +35,7 @@ fn workloads_are_described() {
     kubectl.ok("apply -f examples/batch/batch.yaml");
     kubectl.ok("wait --for=condition=complete job/batch --timeout=60s");
     let pods = match kubectl.version {
-        ..24 => "Pods Statuses: 0 Running / 1 Succeeded / 0 Failed",
+        ..23 => "Pods Statuses: 0 Running / 1 Succeeded / 0 Failed",
         _ => "Pods Statuses: 0 Active (0 Ready) / 1 Succeeded / 0 Failed",
     };
     shows(&kubectl, "job batch", &["Selector: batch.kubernetes.io/controller-uid=", pods, "job-name=batch"]);

@@ -1,6 +1,6 @@
 //! `get`: tables and all the other shapes, selections, and following.
 
-use super::{Kubectl, rows};
+use super::{Kubectl, program, rows};
 use crate::process::eventually;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -104,7 +104,7 @@ fn a_change_is_followed() {
     let Some(kubectl) = Kubectl::up() else { return };
     kubectl.ok("create configmap first --from-literal=a=b");
     kubectl.ok("label configmap first watched=yes");
-    let mut command = Command::new("kubectl");
+    let mut command = Command::new(program());
     command.args(["get", "configmaps", "-w", "-l", "watched=yes", "--output-watch-events", "--no-headers"]);
     command.env("KUBECONFIG", kubectl.server.kubeconfig()).stdout(Stdio::piped());
     let mut follower = command.spawn().expect("it starts");

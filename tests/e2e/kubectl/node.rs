@@ -14,7 +14,7 @@ fn a_node_is_tainted_cordoned_and_drained() {
     let drained = kubectl.ok("drain here --timeout=60s");
     let evicted = |line: &&str| line.starts_with("pod/") && line.ends_with(" evicted");
     assert_eq!(drained.lines().filter(evicted).count(), 3, "{drained}");
-    let done = if kubectl.since(21) { "drained" } else { "evicted" };
+    let done = if kubectl.since(23) { "drained" } else { "evicted" };
     assert!(drained.ends_with(&format!("node/here {done}\n")), "{drained}");
     assert_eq!(kubectl.ok("get deployment hello -o jsonpath={.status.readyReplicas}"), "");
     assert_eq!(kubectl.ok("uncordon here"), "node/here uncordoned\n");
