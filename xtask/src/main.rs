@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask setup|demo|test|fuzz|guests|bench|facts`.
+//! The project's own chores: `cargo xtask setup|demo|test|fuzz|guests|clients|bench|facts`.
 
 mod bench;
 mod clients;
@@ -8,6 +8,7 @@ mod facts;
 mod fuzz;
 mod guests;
 mod kube_apiserver;
+mod layer;
 mod python;
 mod setup;
 mod shell;
@@ -35,6 +36,8 @@ enum Chore {
     Fuzz(fuzz::Args),
     /// Build the example guests into $CARGO_TARGET_DIR/guests
     Guests,
+    /// Fetch the clients that the tests run, in all versions
+    Clients,
     /// Measure the release binary, beside its peers where they are installed
     Bench(bench::Args),
     /// Make the embedded tables of the API anew from a folder of facts
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Guests => guests::build().map(|_| ()),
+        Chore::Clients => clients::run(),
         Chore::Bench(args) => bench::run(&args),
         Chore::Facts { folder } => facts::run(&folder.into_iter().collect::<Vec<_>>()),
     };

@@ -1,30 +1,23 @@
 //! A Python with the clients that the end-to-end tests run, kept beside the build products.
 
-use crate::shell;
+use crate::{clients, shell};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// Makes it as `tests/e2e/python/requirements.txt` says, or says why it is not there: the tests that need it are skipped
-/// then.
+/// Where its programs are, once it is made.
+pub(crate) fn programs() -> PathBuf {
+    shell::target().join("python/bin")
+}
+
+/// Makes it as `tests/e2e/python/requirements.txt` says.
 pub(crate) fn prepare() -> Result<()> {
-    let wanted = shell::root().join("tests/e2e/python/requirements.txt");
     let folder = shell::target().join("python");
-    // Written last, so that an attempt that broke off is made again.
-    let stamp = folder.join("requirements.txt");
-    let list = std::fs::read(&wanted)?;
-    if std::fs::read(&stamp).is_ok_and(|made| made == list) {
-        return Ok(());
-    }
-    if let Err(error) = make(&folder, &wanted) {
-        eprintln!("skipped: the tests with Python clients ({error:#})");
-        return Ok(());
-    }
-    Ok(std::fs::write(stamp, list)?)
+    let wanted = shell::root().join("tests/e2e/python/requirements.txt");
+    clients::keep(&folder, &wanted, "Python clients", || make(&folder, &wanted))
 }
 
 fn make(folder: &Path, wanted: &Path) -> Result<()> {
     shell::output(shell::command("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
-    let python: PathBuf = folder.join("bin/python");
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    shell::output(shell::command(python).args(install).arg(wanted)).map(|_| ())
+    shell::output(shell::command(programs().join("python")).args(install).arg(wanted)).map(|_| ())
 }

@@ -1,6 +1,6 @@
 //! Everything that must hold before a change lands; CI runs exactly this.
 
-use crate::{clients, fuzz, guests, python, setup, shell};
+use crate::{clients, fuzz, guests, setup, shell};
 use anyhow::Result;
 
 /// Of each decoder; a longer look is `cargo xtask fuzz`.
@@ -15,7 +15,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::run()?;
     let guests = guests::build()?;
-    python::prepare()?;
+    clients::libraries()?;
     let tests = |filter: Option<&str>| {
         let mut cargo = shell::cargo();
         cargo.env("CORACLE_GUESTS", &guests).args(["test", "--workspace", "--locked", "--no-fail-fast"]);
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     shell::run(shell::cargo().args(lints))?;
     fuzz::run(&fuzz::Args::each(FUZZ_SECONDS))?;
     // The tests' own names for what runs with which program.
-    for another in clients::prepare() {
+    for another in clients::programs() {
         let (program, variable) = (another.program, format!("CORACLE_{}", another.program.to_uppercase()));
         eprintln!("the tests of {program} with {program} {}", another.version);
         let mut cargo = shell::cargo();
