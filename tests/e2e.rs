@@ -46,6 +46,8 @@ mod hosts;
 mod https;
 #[path = "e2e/identity.rs"]
 mod identity;
+#[path = "e2e/javascript.rs"]
+mod javascript;
 #[path = "e2e/kube_apiserver.rs"]
 mod kube_apiserver;
 #[path = "e2e/kube_rs.rs"]

@@ -3,7 +3,7 @@
 
 use crate::debian::File;
 use crate::layer::Layer;
-use crate::{python, shell};
+use crate::{javascript, python, shell};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -103,7 +103,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// The clients that are libraries, with what runs them.
 pub(crate) fn libraries() -> Result<()> {
-    python::prepare()
+    python::prepare()?;
+    javascript::prepare()
 }
 
 /// Fetches what is not there yet, and says what cannot be had: the tests with it are skipped then.

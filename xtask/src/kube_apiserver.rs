@@ -97,7 +97,7 @@ impl Go {
         folders.dedup();
         let mut generate = shell::command(generator);
         generate.current_dir(&self.source).env("GOROOT", &self.root).env("GOPATH", self.work.join("path"));
-        generate.env("GO111MODULE", "off").env("PATH", path_with(&self.root.join("bin"))?);
+        generate.env("GO111MODULE", "off").env("PATH", shell::path_with(&self.root.join("bin"))?);
         generate.args(["-O", "zz_generated.openapi", "-p", &format!("{PROJECT}/pkg/generated/openapi")]);
         generate.args(["--go-header-file", "hack/boilerplate/boilerplate.generatego.txt", "--output-base"]);
         generate.arg(self.work.join("path/src")).arg("-r").arg(self.work.join("violations"));
@@ -115,10 +115,4 @@ fn package(file: &str) -> Option<String> {
         Some(staged) => format!("{PROJECT}/vendor/{staged}"),
         None => format!("{PROJECT}/{folder}"),
     })
-}
-
-fn path_with(first: &Path) -> Result<std::ffi::OsString> {
-    let rest = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&rest));
-    Ok(std::env::join_paths(all)?)
 }

@@ -7,6 +7,7 @@ mod demo;
 mod facts;
 mod fuzz;
 mod guests;
+mod javascript;
 mod kube_apiserver;
 mod layer;
 mod python;

@@ -1,7 +1,7 @@
 //! Other programs, started from the repository's root and reported by their command line.
 
 use anyhow::{Context, Result, bail};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,6 +70,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// PATH with a folder before all others.
+pub(crate) fn path_with(first: &Path) -> Result<OsString> {
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&rest));
+    Ok(std::env::join_paths(all)?)
 }
 
 /// Asks until there is an answer or the time is over.
