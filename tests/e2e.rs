@@ -34,6 +34,8 @@ mod external;
 mod faults;
 #[path = "e2e/fleet.rs"]
 mod fleet;
+#[path = "e2e/go.rs"]
+mod go;
 #[path = "e2e/guests.rs"]
 mod guests;
 #[path = "e2e/helm.rs"]

@@ -3,7 +3,7 @@
 
 use crate::debian::File;
 use crate::layer::Layer;
-use crate::{javascript, python, shell};
+use crate::{go, javascript, python, setup, shell};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +94,9 @@ pub(crate) struct Another {
 
 /// All clients of the tests; says where each is.
 pub(crate) fn run() -> Result<()> {
+    setup::run()?;
     libraries()?;
+    go::prepare()?;
     for Another { program, version, path } in programs() {
         eprintln!("{program} {version}: {}", path.display());
     }
@@ -126,20 +128,20 @@ pub(crate) fn programs() -> Vec<Another> {
     all
 }
 
-/// Makes a folder of clients from a list, unless it is made from that list already, or says why it is not there: the tests
-/// that need it are skipped then.
-pub(crate) fn keep(folder: &Path, list: &Path, what: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Makes a folder of clients from what these files say, unless it is made from that already, or says why it is not there:
+/// the tests that need it are skipped then.
+pub(crate) fn keep(folder: &Path, from: &[PathBuf], what: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
     // Written last, so that an attempt that broke off is made again.
     let stamp = folder.join("made");
-    let list = std::fs::read(list)?;
-    if std::fs::read(&stamp).is_ok_and(|made| made == list) {
+    let from = from.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?.concat();
+    if std::fs::read(&stamp).is_ok_and(|made| made == from) {
         return Ok(());
     }
     if let Err(error) = make() {
         eprintln!("skipped: the tests with {what} ({error:#})");
         return Ok(());
     }
-    Ok(std::fs::write(stamp, list)?)
+    Ok(std::fs::write(stamp, from)?)
 }
 
 impl Package {

@@ -12,7 +12,7 @@ pub(crate) fn prepare() -> Result<()> {
     let folder = shell::target().join("javascript");
     let wanted = shell::root().join("tests/e2e/javascript");
     let [_, lock] = LISTS;
-    clients::keep(&folder, &wanted.join(lock), "JavaScript clients", || make(&folder, &wanted))
+    clients::keep(&folder, &[wanted.join(lock)], "JavaScript clients", || make(&folder, &wanted))
 }
 
 fn make(folder: &Path, wanted: &Path) -> Result<()> {

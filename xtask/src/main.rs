@@ -6,6 +6,7 @@ mod debian;
 mod demo;
 mod facts;
 mod fuzz;
+mod go;
 mod guests;
 mod javascript;
 mod kube_apiserver;

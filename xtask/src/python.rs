@@ -13,7 +13,7 @@ pub(crate) fn programs() -> PathBuf {
 pub(crate) fn prepare() -> Result<()> {
     let folder = shell::target().join("python");
     let wanted = shell::root().join("tests/e2e/python/requirements.txt");
-    clients::keep(&folder, &wanted, "Python clients", || make(&folder, &wanted))
+    clients::keep(&folder, std::slice::from_ref(&wanted), "Python clients", || make(&folder, &wanted))
 }
 
 fn make(folder: &Path, wanted: &Path) -> Result<()> {
