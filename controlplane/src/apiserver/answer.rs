@@ -289,7 +289,8 @@ mod tests {
             let page = Page { items, revision: 7, next: None, remaining: None };
             let made = super::super::made::Made::default();
             let now = Timestamp::UNIX_EPOCH;
-            let view = View { made: &made, kind, include: super::super::table::Include::None, beta: false, now };
+            let view =
+                View { made: &made, kind, scale: false, include: super::super::table::Include::None, beta: false, now };
             let accepted = Accepted { pretty: false, ..Accepted::FALLBACK };
             let response = list(&page, &view, accepted);
             let length = response.headers()[header::CONTENT_LENGTH].to_str().expect("a number").to_owned();

@@ -100,7 +100,7 @@ impl Form {
 
     fn view(&self) -> View<'_> {
         let (include, beta) = (self.include, self.accepted.beta);
-        View { made: &self.made, kind: &self.kind, include, beta, now: self.clock.now() }
+        View { made: &self.made, kind: &self.kind, scale: false, include, beta, now: self.clock.now() }
     }
 
     fn line(&mut self, kind: &str, object: &Arc<Object>, out: &mut BytesMut) {

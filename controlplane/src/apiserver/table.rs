@@ -20,6 +20,9 @@ use serde_json::json;
 use std::cell::Cell;
 use std::sync::Arc;
 
+/// Group and kind of what `scale` shows.
+const SCALE: (&str, &str) = ("autoscaling", "Scale");
+
 /// `includeObject`: what a row carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Include {
@@ -56,6 +59,8 @@ struct Now {
 pub(super) struct View<'a> {
     pub(super) made: &'a Made,
     pub(super) kind: &'a Kind,
+    /// Not the objects of the kind are shown, but the Scale of one.
+    pub(super) scale: bool,
     pub(super) include: Include,
     /// As `meta.k8s.io/v1beta1`.
     pub(super) beta: bool,
@@ -71,7 +76,8 @@ impl View<'_> {
 
     /// A Table. Only the first one of a watch has columns.
     pub(super) fn table(&self, objects: &[Arc<Object>], meta: &Tree, with_columns: bool) -> Bytes {
-        let columns = kinds::columns(self.kind.group(), &self.kind.kind);
+        let (group, kind) = if self.scale { SCALE } else { (self.kind.group(), self.kind.kind.as_str()) };
+        let columns = kinds::columns(group, kind);
         let definition = |column: &kinds::Column| {
             json!({
                 "name": column.name, "type": column.value_type, "format": column.format,
@@ -79,10 +85,10 @@ impl View<'_> {
             })
         };
         let definitions = with_columns.then(|| match &self.kind.custom {
-            Some(custom) => {
+            Some(custom) if !self.scale => {
                 std::iter::once(columns::name_column()).chain(custom.columns.iter().map(Column::definition)).collect()
             }
-            None => columns.iter().map(definition).collect::<Vec<_>>(),
+            _ => columns.iter().map(definition).collect::<Vec<_>>(),
         });
         let mut out = BytesMut::new();
         let (version, definitions) = (self.api_version(), json!(definitions));
@@ -112,7 +118,8 @@ impl View<'_> {
     }
 
     fn row_of(&self, columns: &[kinds::Column], tree: Tree, now: &Now) -> Tree {
-        let mut row = json!({ "cells": cells(self.kind, columns, &tree, now) });
+        let cells = if self.scale { scale(&tree, now) } else { cells(self.kind, columns, &tree, now) };
+        let mut row = json!({ "cells": cells });
         if self.kind.group().is_empty() && self.kind.kind == "Pod" {
             let conditions = pod::conditions(&tree);
             if !conditions.is_empty() {
@@ -162,6 +169,12 @@ impl Now {
         self.changes.set(self.changes.get().min(time::age_changes(since, self.at)));
         time::age(since, self.at)
     }
+}
+
+/// As of every kind that can be scaled.
+fn scale(tree: &Tree, now: &Now) -> Vec<Tree> {
+    let [wanted, running] = ["spec", "status"].map(|part| number(tree, &[part, "replicas"]));
+    vec![name(tree), wanted.into(), running.into(), age(tree, now)]
 }
 
 fn cells(kind: &Kind, columns: &[kinds::Column], tree: &Tree, now: &Now) -> Vec<Tree> {

@@ -279,7 +279,8 @@ impl Asked {
 
     fn view<'a>(&'a self, server: &'a Server) -> Result<View<'a>, Rejected> {
         let (include, now) = (self.include()?, server.clock.now());
-        Ok(View { made: &server.made, kind: &self.kind, include, beta: self.accepted.beta, now })
+        let scale = self.info.subresource.as_deref() == Some("scale");
+        Ok(View { made: &server.made, kind: &self.kind, scale, include, beta: self.accepted.beta, now })
     }
 
     fn show(&self, server: &Server, status: StatusCode, object: &Arc<api::Object>) -> Result<Response<Body>, Rejected> {

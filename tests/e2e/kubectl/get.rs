@@ -65,6 +65,11 @@ fn objects_are_shown_in_each_shape() {
     assert_eq!((&json["kind"], json["items"].as_array().map(Vec::len)), (&"List".into(), Some(3)));
     let plain = kubectl.ok("get deployment hello --no-headers");
     assert!(plain.starts_with("hello   3/3   3     3     "), "{plain}");
+    if kubectl.since(24) {
+        let scale = rows(&kubectl.ok("get deployment hello --subresource=scale"));
+        assert_eq!(scale[0], "NAME DESIRED AVAILABLE AGE");
+        assert!(scale[1].starts_with("hello 3 3 "), "{scale:?}");
+    }
     let labelled = rows(&kubectl.ok("get deployment hello --show-labels"));
     assert!(labelled[0].ends_with("AGE LABELS") && labelled[1].ends_with(" app=hello"), "{labelled:?}");
     let column = rows(&kubectl.ok("get deployment hello -L app"));

@@ -1,12 +1,16 @@
 use super::*;
-use api::resource::{NODES, PODS, SERVICES};
+use api::resource::{DEPLOYMENTS, NODES, PODS, SERVICES};
 use bytes::Bytes;
 
 fn row(resource: &api::Resource, tree: Tree) -> Vec<Tree> {
+    shown(resource, false, tree)
+}
+
+fn shown(resource: &api::Resource, scale: bool, tree: Tree) -> Vec<Tree> {
     let kind = kinds::find(resource).expect("built in");
     let object = Arc::new(Object::from_json(Bytes::from(tree.to_string())).expect("an object"));
     let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
-    let view = View { made: &Made::default(), kind, include: Include::Metadata, beta: false, now };
+    let view = View { made: &Made::default(), kind, scale, include: Include::Metadata, beta: false, now };
     let table: Tree = serde_json::from_slice(&view.table(&[object], &json!({}), true)).expect("JSON");
     let columns = table["columnDefinitions"].as_array().map(Vec::len);
     let cells = table["rows"][0]["cells"].as_array().cloned().unwrap_or_default();
@@ -45,6 +49,13 @@ fn a_pods_row_says_how_it_is() {
 }
 
 #[test]
+fn a_scale_has_columns_of_its_own() {
+    let scale = json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:05:00Z"},
+        "spec": {"replicas": 3}, "status": {"replicas": 2}});
+    assert_eq!(shown(&DEPLOYMENTS, true, scale), [json!("a"), json!(3), json!(2), json!("5m")]);
+}
+
+#[test]
 fn sidecars_count_as_containers() {
     let tree = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}],
             "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]},
@@ -64,7 +75,7 @@ fn rows_carry_what_was_asked_for() {
     let now = time::parse("2026-01-01T00:10:00Z").expect("a time");
     let made = Made::default();
     let shown = |include: Include, beta: bool| {
-        let view = View { made: &made, kind, include, beta, now };
+        let view = View { made: &made, kind, scale: false, include, beta, now };
         let table = view.table(std::slice::from_ref(&object), &json!({}), false);
         serde_json::from_slice::<Tree>(&table).expect("JSON")
     };
