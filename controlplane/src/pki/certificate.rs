@@ -102,38 +102,44 @@ impl Signer {
 impl Authority {
     pub(super) fn open_or_create(dir: &Path, place: &Place, now: Timestamp) -> Result<Authority, Error> {
         let (certificate, key) = (dir.join(place.certificate), dir.join(place.key));
-        match (files::read(&certificate)?, files::read(&key)?) {
-            (Some(pem), Some(key_pem)) => {
-                let malformed = |what, path: &Path, why: &dyn std::fmt::Display| Error::Malformed {
-                    what,
-                    path: path.to_owned(),
-                    why: why.to_string(),
-                };
-                let pair = KeyPair::from_pem(&key_pem).map_err(|why| malformed("private key", &key, &why))?;
+        let malformed = |what, path: &Path, why: &dyn std::fmt::Display| Error::Malformed {
+            what,
+            path: path.to_owned(),
+            why: why.to_string(),
+        };
+        let pair = match files::read(&key)? {
+            Some(pem) => Some(KeyPair::from_pem(&pem).map_err(|why| malformed("private key", &key, &why))?),
+            None => None,
+        };
+        match (files::read(&certificate)?, pair) {
+            (Some(pem), Some(pair)) => {
                 Authority::new(pem, pair).map_err(|why| malformed("certificate", &certificate, &why))
             }
+            // Someone lost the key; a new authority would lock everybody out.
+            (Some(_), None) => Err(malformed("half of the authority", &key, &"it is missing")),
+            // A crash before the certificate was written; whoever trusts an earlier one of this key trusts this one.
+            (None, Some(pair)) => Authority::create(place.subject, pair, now)?.keep(&certificate),
             (None, None) => {
-                let authority = Authority::create(place.subject, now)?;
-                files::write_private(&key, authority.issuer.key().serialize_pem().as_bytes())?;
-                files::write_private(&certificate, authority.pem.as_bytes())?;
-                Ok(authority)
-            }
-            // Half a pair means that someone lost a file; a new authority would lock everybody out.
-            (have, _) => {
-                let path = if have.is_some() { key } else { certificate };
-                Err(Error::Malformed { what: "half of the authority", path, why: "it is missing".to_owned() })
+                let pair =
+                    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|why| unsigned(place.subject, &why))?;
+                files::write_private(&key, pair.serialize_pem().as_bytes())?;
+                Authority::create(place.subject, pair, now)?.keep(&certificate)
             }
         }
     }
 
-    fn create(subject: &str, now: Timestamp) -> Result<Authority, Error> {
+    fn create(subject: &str, key: KeyPair, now: Timestamp) -> Result<Authority, Error> {
         let mut params = params(subject, None, now, CA_LIFETIME);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|why| unsigned(subject, &why))?;
         let certificate = params.self_signed(&key).map_err(|why| unsigned(subject, &why))?;
         Authority::new(certificate.pem(), key).map_err(|why| unsigned(subject, &why))
+    }
+
+    fn keep(self, certificate: &Path) -> Result<Authority, Error> {
+        files::write_private(certificate, self.pem.as_bytes())?;
+        Ok(self)
     }
 
     fn new(pem: String, key: KeyPair) -> Result<Authority, String> {

@@ -48,11 +48,23 @@ fn the_serving_certificate_is_renewed_before_its_end_and_for_new_names() {
 }
 
 #[test]
-fn half_an_authority_is_refused() {
+fn an_authority_without_its_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path(), NOW);
     std::fs::remove_file(dir.path().join("ca.key")).unwrap();
-    assert!(Pki::open_or_create(dir.path(), Names::default(), clock(NOW)).is_err());
+    let error = Pki::open_or_create(dir.path(), Names::default(), clock(NOW)).err().unwrap().to_string();
+    assert!(error.contains("half of the authority") && error.contains("ca.key"), "{error}");
+}
+
+#[test]
+fn a_crash_before_the_certificate_of_an_authority_is_made_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let pin = open(dir.path(), NOW).spki_pin();
+    for certificate in ["ca.crt", "front-proxy-ca.crt"] {
+        std::fs::remove_file(dir.path().join(certificate)).unwrap();
+        assert_eq!(open(dir.path(), NOW).spki_pin(), pin, "whoever trusts the key still does, without {certificate}");
+        assert!(dir.path().join(certificate).exists());
+    }
 }
 
 #[test]
