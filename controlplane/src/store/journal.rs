@@ -38,7 +38,7 @@ pub(super) const RECORD_HEAD_BYTES: usize = 24;
 const SEGMENT_HEAD_BYTES: u64 = 40;
 const MAGIC: [u8; 8] = *b"CoracleJ";
 const FORMAT: u32 = 1;
-const ALIGNMENT: u64 = 8;
+const ALIGNMENT: usize = 8;
 const PREFIX: &str = "journal-";
 
 /// Where some bytes lie.
@@ -295,7 +295,7 @@ impl Journal {
         head.put_u64_le(number);
         head.put_u64_le(sum);
         self.file.write_all_at(record, self.end.at)?;
-        let at = (self.end.at + record.len() as u64).next_multiple_of(ALIGNMENT);
+        let at = (self.end.at + record.len() as u64).next_multiple_of(ALIGNMENT as u64);
         self.end = Position { at, record: number, ..self.end };
         Ok(())
     }
@@ -430,7 +430,7 @@ fn record_at(bytes: &[u8], end: Position) -> Option<Found<'_>> {
         return None;
     }
     let payload_at = end.at + RECORD_HEAD_BYTES as u64;
-    let at = (payload_at + payload.len() as u64).next_multiple_of(ALIGNMENT);
+    let at = (payload_at + payload.len() as u64).next_multiple_of(ALIGNMENT as u64);
     Some(Found { end: Position { at, record: number, ..end }, payload_at, payload })
 }
 
@@ -438,7 +438,7 @@ fn record_at(bytes: &[u8], end: Position) -> Option<Found<'_>> {
 fn later_than(bytes: &[u8], end: Position) -> Option<u64> {
     let from = usize::try_from(end.at).ok()?;
     let wanted = end.record + 1;
-    (from..bytes.len()).step_by(ALIGNMENT as usize).find_map(|at| {
+    (from..bytes.len()).step_by(ALIGNMENT).find_map(|at| {
         // Most places are no heads: the number says so before anything is summed up.
         let number = u64::from_le_bytes(bytes.get(at + 8..at + 16)?.try_into().ok()?);
         if number <= wanted || number - wanted > bytes.len() as u64 {

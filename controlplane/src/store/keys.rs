@@ -152,9 +152,9 @@ pub(super) fn place(key: &[u8], bytes: &[u8]) -> Option<Place> {
     if bytes.first()? & FLAG_APART == 0 {
         return None;
     }
-    let place = match key.first()? {
-        &DATA => version_of(Bytes::new(), 0, bytes).ok()??.1,
-        &ENTRY => entry_of(0, bytes).ok()?.1,
+    let place = match *key.first()? {
+        DATA => version_of(Bytes::new(), 0, bytes).ok()??.1,
+        ENTRY => entry_of(0, bytes).ok()?.1,
         _ => return None,
     };
     match place {
