@@ -7,6 +7,7 @@ mod auth;
 mod authority;
 pub(crate) mod call;
 mod cluster;
+mod cork;
 mod kv;
 mod lease;
 mod listen;
@@ -33,7 +34,7 @@ use crate::members::Membership;
 use crate::store::Store;
 use crate::store::group::Members;
 use crate::store::kv::Error;
-use call::{answers, streaming, unary};
+use call::{answers, conversation, streaming, unary};
 use wire::ResponseHeader;
 
 /// How long a change of the leader may take until whoever asked for it is told that it did not come.
@@ -93,7 +94,7 @@ impl Face {
         let (service, method) = path.split_once('/').unwrap_or((&path, ""));
         match (service.strip_prefix("etcdserverpb.").unwrap_or_default(), method) {
             ("KV", method) => self.answer_kv(method, request).await,
-            ("Watch", "Watch") => streaming(request, |requests| watch::watch(self, requests, wants_leader)).await,
+            ("Watch", "Watch") => conversation(request, |requests| watch::watch(self, requests, wants_leader)),
             ("Watch", _) => unknown(service, method),
             ("Lease", method) => self.answer_lease(method, request).await,
             ("Maintenance", method) => self.answer_maintenance(method, request).await,

@@ -31,6 +31,7 @@ mod medium;
 mod member;
 mod open;
 mod past;
+mod queue;
 mod recent;
 mod record;
 mod space;
@@ -47,7 +48,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -138,7 +138,7 @@ struct Alone;
 pub struct Store(Arc<Shared>);
 
 struct Shared {
-    events: Sender<Event>,
+    events: queue::Sender,
     queue: Arc<Semaphore>,
     disk: Arc<Disk>,
     history: Arc<History>,
@@ -202,7 +202,7 @@ impl Store {
         let (cluster, member) = (opened.identity.cluster, opened.identity.member);
         let disk = opened.disk;
         let history = Arc::new(opened.history);
-        let (events, queue) = std::sync::mpsc::channel();
+        let (events, came) = queue::new();
         let setup = Setup { keeps_log: config.keeps_log, ..Setup::new(member, rand::random()) };
         let driver = Driver::new(setup, opened.log, opened.record.applied).map_err(database)?;
         let is_sole = Arc::new(AtomicBool::new(driver.is_sole()));
@@ -216,7 +216,7 @@ impl Store {
             member: Member::new(driver, on_disk, (member, rand::random()), Planted::default()),
             disk: Arc::clone(&disk),
             history: Arc::clone(&history),
-            events: queue,
+            events: came,
             window: config.window,
             is_sole: Arc::clone(&is_sole),
             carrier: Arc::clone(&config.carrier),

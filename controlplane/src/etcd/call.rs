@@ -1,9 +1,9 @@
 //! gRPC calls with messages of [`wire`](super::wire): encoding is prost's, and the framing of streams tonic's.
 
-use std::future::{Future, Ready, ready};
+use std::future::{self, Future, Ready};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::MapOk;
@@ -34,6 +34,12 @@ struct Answer {
     is_over: bool,
 }
 
+/// Messages that are framed already, and after them how it went.
+struct Answers<S> {
+    frames: Pin<Box<S>>,
+    is_over: bool,
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Of a message: whether it is compressed, and how long it is.
@@ -56,11 +62,7 @@ where
         act(question.map_err(|error| Status::internal(format!("grpc: the request is garbled: {error}")))?).await
     };
     match answered.await {
-        Ok(answer) => {
-            let mut response = http::Response::new(Body::new(Answer::new(&answer)));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            response
-        }
+        Ok(answer) => respond(Answer::new(&answer)),
         Err(status) => status.into_http(),
     }
 }
@@ -142,15 +144,49 @@ where
     grpc.streaming(Call(Some(act)), request).await
 }
 
+/// Questions one by one, and answers that are framed already, as many at a time as there are.
+pub(super) fn conversation<Q, F, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+where
+    Q: Message + Default + 'static,
+    F: FnOnce(Streaming<Q>) -> S,
+    S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    B: HttpBody + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
+    if let Err(status) = check_encoding(request.headers()) {
+        return status.into_http();
+    }
+    let decoder = Prost::<(), Q>::new();
+    let questions = Streaming::new_request(decoder, request.into_body(), None, Some(MESSAGE_BYTES_MAX));
+    respond(Answers { frames: Box::pin(act(questions)), is_over: false })
+}
+
+fn respond(body: impl HttpBody<Data = Bytes, Error = Status> + Send + 'static) -> http::Response<Body> {
+    let mut response = http::Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// Adds a message and what precedes it.
+pub(super) fn frame(message: &impl Message, to: &mut Vec<u8>) {
+    let length = message.encoded_len();
+    to.reserve(PREFIX_BYTES + length);
+    begin_frame(length, to);
+    message.encode(to).expect("there is room");
+}
+
+/// Adds what precedes a message of so many bytes.
+pub(super) fn begin_frame(length: usize, to: &mut Vec<u8>) {
+    to.put_u8(0);
+    to.put_u32(u32::try_from(length).expect("an answer is less than 4 GiB"));
+}
+
 // === impl Answer ===
 
 impl Answer {
     fn new(message: &impl Message) -> Answer {
-        let length = message.encoded_len();
-        let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
-        bytes.put_u8(0);
-        bytes.put_u32(u32::try_from(length).expect("an answer is less than 4 GiB"));
-        message.encode(&mut bytes).expect("there is room");
+        let mut bytes = Vec::new();
+        frame(message, &mut bytes);
         Answer { message: Some(bytes.into()), is_over: false }
     }
 }
@@ -166,8 +202,40 @@ impl HttpBody for Answer {
         if std::mem::replace(&mut self.is_over, true) {
             return Poll::Ready(None);
         }
-        let mut trailers = HeaderMap::with_capacity(1);
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Poll::Ready(Some(Ok(Frame::trailers(all_well()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+}
+
+fn all_well() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    trailers
+}
+
+// === impl Answers ===
+
+impl<S: Stream<Item = Result<Bytes, Status>>> HttpBody for Answers<S> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let trailers = match ready!(self.frames.as_mut().poll_next(ctx)) {
+            Some(Ok(frames)) => return Poll::Ready(Some(Ok(Frame::data(frames)))),
+            Some(Err(status)) => {
+                let mut trailers = HeaderMap::new();
+                status.add_header(&mut trailers)?;
+                trailers
+            }
+            None => all_well(),
+        };
+        self.is_over = true;
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
@@ -205,7 +273,7 @@ where
 
     fn call(&mut self, request: Request<Streaming<Q>>) -> Self::Future {
         let act = self.0.take().expect("a call is made once");
-        ready(Ok(Response::new(act(request.into_inner()))))
+        future::ready(Ok(Response::new(act(request.into_inner()))))
     }
 }
 

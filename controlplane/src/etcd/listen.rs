@@ -18,6 +18,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::authority::Tolerant;
+use super::cork::Cork;
 use super::strand::Strand;
 use super::{BoxError, Face};
 use crate::listener;
@@ -125,13 +126,15 @@ async fn converse(
     let mut builder = http2::Builder::new(strand.clone());
     builder
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let serving = builder.serve_connection(TokioIo::new(Tolerant::new(stream)), service);
+    let cork = Cork::new(Tolerant::new(stream));
+    let serving = builder.serve_connection(TokioIo::new(cork.clone()), service);
     strand
-        .drive(async {
+        .drive(&cork, async {
             let mut serving = std::pin::pin!(serving);
             tokio::select! {
                 done = serving.as_mut() => return Ok(done?),

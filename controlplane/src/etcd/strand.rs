@@ -14,6 +14,9 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use hyper::rt::Executor;
 use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
+
+use super::cork::Cork;
 
 /// Takes the calls of one connection, to be driven together with it.
 #[derive(Clone, Default)]
@@ -23,7 +26,11 @@ pub(super) struct Strand {
 
 impl Strand {
     /// Drives the connection that gives its calls to this strand; calls that are under way when it ends are dropped.
-    pub(super) async fn drive<T>(self, connection: impl Future<Output = T>) -> T {
+    /// What it says over `cork` leaves at the end of each turn.
+    pub(super) async fn drive<T, S>(self, cork: &Cork<S>, connection: impl Future<Output = T>) -> T
+    where
+        S: AsyncWrite + Unpin,
+    {
         let mut connection = pin!(connection);
         let mut calls = FuturesUnordered::new();
         poll_fn(|context| {
@@ -34,6 +41,10 @@ impl Strand {
                 }
                 let begun = std::mem::take(&mut *self.begun.lock());
                 if begun.is_empty() {
+                    if let Poll::Ready(Err(_)) = cork.poll_release(context) {
+                        // The connection learns of it when it looks.
+                        context.waker().wake_by_ref();
+                    }
                     return Poll::Pending;
                 }
                 calls.extend(begun);
@@ -73,7 +84,8 @@ mod tests {
             tokio::task::yield_now().await;
             answer
         };
-        assert_eq!(strand.drive(connection).await, "an answer");
+        let cork = Cork::new(tokio::io::sink());
+        assert_eq!(strand.drive(&cork, connection).await, "an answer");
         assert_eq!(Arc::strong_count(&held), 1, "the call that goes on was dropped");
     }
 }

@@ -1,13 +1,15 @@
 //! The Watch service: many watches on one stream, each with a number.
 //!
 //! A stream is answered as fast as the client reads; nothing is queued for it but what one step has found. Its watches
-//! that are up to date share one feed of the store's changes, so that each change is taken once and not for each of a
-//! thousand watches; one from the past reads by itself until it has caught up.
+//! that are up to date share one feed of the store's changes, so that each change is taken and encoded once and not for
+//! each of a thousand watches; one from the past reads by itself until it has caught up. What there is to tell leaves
+//! in pieces of many responses, because HTTP/2 takes longer for a frame than the encoding of what is in it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::AbortHandle;
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{Stream, StreamExt};
@@ -16,9 +18,11 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
-use super::call::MESSAGE_BYTES_MAX;
+use super::call::{self, MESSAGE_BYTES_MAX};
 use super::kv::{key_range, key_value};
-use super::wire::{Event, EventType, FilterType, WatchAsk, WatchCreateRequest, WatchRequest, WatchResponse};
+use super::wire::{
+    Event, EventType, FilterType, ResponseHeader, WatchAsk, WatchCreateRequest, WatchRequest, WatchResponse,
+};
 use super::{Face, refusal, signed, unsigned};
 use crate::store::Kv as _;
 use crate::store::group::Members;
@@ -30,6 +34,10 @@ pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(600);
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 /// The number of no watch: what concerns all of a stream.
 const ALL: i64 = -1;
+/// A piece of what the client is told ends with the response that makes it as large as this.
+const PIECE_BYTES: usize = 64 * 1024;
+/// For what differs between responses with the same events.
+const ROOM_BYTES: usize = 16;
 
 /// One stream.
 struct Session {
@@ -42,7 +50,7 @@ struct Session {
     behind: SelectAll<BoxStream<'static, (i64, Result<ChangeBatch, Error>)>>,
     watchers: BTreeMap<i64, Watcher>,
     next_id: i64,
-    ready: VecDeque<WatchResponse>,
+    ready: VecDeque<Told>,
     /// The client wants to know when all its watches have come so far.
     progress_to: Option<u64>,
     progress_at: Instant,
@@ -59,6 +67,34 @@ struct Feed {
     /// Watches that were here before this revision have been told all that they want of it.
     at: u64,
     changes: Changes,
+}
+
+/// What is to be sent.
+enum Told {
+    Response(WatchResponse),
+    Events(Events),
+}
+
+/// The same events for several watches.
+struct Events {
+    /// Of each response.
+    header: Bytes,
+    /// As they are encoded; the memory is shared with others that tell of them.
+    events: Vec<Bytes>,
+    /// More of the same revision follows.
+    is_part: bool,
+    ids: Vec<i64>,
+    /// How many of the watches were told.
+    told: usize,
+}
+
+/// Changes, and how those of them that some watch wants are encoded.
+struct Encoded<'a> {
+    batch: &'a ChangeBatch,
+    header: Bytes,
+    events: Vec<Option<Bytes>>,
+    /// What was told last, whole.
+    last: Vec<usize>,
 }
 
 struct Watcher {
@@ -81,7 +117,7 @@ pub(super) fn watch(
     face: Arc<Face>,
     requests: Streaming<WatchRequest>,
     wants_leader: bool,
-) -> impl Stream<Item = Result<WatchResponse, Status>> {
+) -> impl Stream<Item = Result<Bytes, Status>> {
     let progress_at = Instant::now() + face.progress_every;
     let session = Session {
         members: face.members.clone(),
@@ -98,16 +134,17 @@ pub(super) fn watch(
         leaderless_until: None,
         is_over: false,
     };
-    stream::unfold(session, async |mut session| session.step().await.map(|response| (response, session)))
+    stream::unfold(session, async |mut session| session.step().await.map(|piece| (piece, session)))
 }
 
 // === impl Session ===
 
 impl Session {
-    async fn step(&mut self) -> Option<Result<WatchResponse, Status>> {
+    /// The next piece of what the client is told.
+    async fn step(&mut self) -> Option<Result<Bytes, Status>> {
         loop {
-            if let Some(response) = self.ready.pop_front() {
-                return Some(Ok(response));
+            if !self.ready.is_empty() {
+                return Some(Ok(self.piece()));
             }
             if self.is_over {
                 return None;
@@ -141,13 +178,37 @@ impl Session {
         }
     }
 
+    /// What is ready, as far as it fits.
+    fn piece(&mut self) -> Bytes {
+        let mut piece = Vec::new();
+        while piece.len() < PIECE_BYTES
+            && let Some(told) = self.ready.front_mut()
+        {
+            let is_told = match told {
+                Told::Response(response) => {
+                    call::frame(response, &mut piece);
+                    true
+                }
+                Told::Events(events) => events.frame(&mut piece),
+            };
+            if is_told {
+                self.ready.pop_front();
+            }
+        }
+        piece.into()
+    }
+
+    fn tell(&mut self, response: WatchResponse) {
+        self.ready.push_back(Told::Response(response));
+    }
+
     async fn take(&mut self, request: WatchRequest) -> Result<(), Status> {
         match request.request_union {
             Some(WatchAsk::Create(request)) => self.create(request).await?,
             Some(WatchAsk::Cancel(request)) if self.remove(request.watch_id) => {
                 let header = self.face.header(self.face.store.revision());
                 let watch_id = request.watch_id;
-                self.ready.push_back(WatchResponse { header, watch_id, canceled: true, ..WatchResponse::default() });
+                self.tell(WatchResponse { header, watch_id, canceled: true, ..WatchResponse::default() });
             }
             Some(WatchAsk::Progress(_)) => self.progress_to = Some(self.face.store.revision()),
             Some(WatchAsk::Cancel(_)) | None => {}
@@ -171,13 +232,13 @@ impl Session {
         let start = if request.key.is_empty() { [0].as_slice().into() } else { request.key.clone() };
         let keys = key_range(start, request.range_end.clone());
         if keys.end.as_ref().is_some_and(|end| **end != [0] && *keys.start >= **end) {
-            self.ready.push_back(refused("mvcc: watcher range is empty"));
+            self.tell(refused("mvcc: watcher range is empty"));
             return Ok(());
         }
         let id = match request.watch_id {
             0 => self.free_id(),
             id if self.watchers.contains_key(&id) => {
-                self.ready.push_back(refused("mvcc: duplicate watch ID provided on the WatchStream"));
+                self.tell(refused("mvcc: duplicate watch ID provided on the WatchStream"));
                 return Ok(());
             }
             id => id,
@@ -186,12 +247,7 @@ impl Session {
             0 => revision + 1,
             from => from,
         };
-        self.ready.push_back(WatchResponse {
-            header: header.clone(),
-            watch_id: id,
-            created: true,
-            ..WatchResponse::default()
-        });
+        self.tell(WatchResponse { header: header.clone(), watch_id: id, created: true, ..WatchResponse::default() });
         let has = |filter: FilterType| request.filters.contains(&(filter as i32));
         let watcher = Watcher {
             keys,
@@ -291,7 +347,8 @@ impl Session {
             Ok(batch) => batch,
             Err(error) => return self.end(id, &error),
         };
-        watcher.tell(id, &batch, &self.face, &mut self.ready);
+        let mut encoded = Encoded::new(&batch, self.face.header(batch.revision));
+        watcher.tell(id, &mut encoded, &mut self.ready);
         self.join(id).await?;
         self.answer_progress();
         Ok(())
@@ -308,8 +365,9 @@ impl Session {
             feed.at = batch.revision;
         }
         let shared = |watcher: &Watcher| usize::from(watcher.previous) == feed && watcher.own.is_none();
+        let mut encoded = Encoded::new(&batch, self.face.header(batch.revision));
         for (id, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| shared(watcher)) {
-            watcher.tell(*id, &batch, &self.face, &mut self.ready);
+            watcher.tell(*id, &mut encoded, &mut self.ready);
         }
         self.answer_progress();
         Ok(())
@@ -319,7 +377,7 @@ impl Session {
     fn end(&mut self, id: i64, error: &Error) -> Result<(), Status> {
         let Error::Compacted { oldest, .. } = error else { return Err(self.face.refused(error.clone())) };
         self.remove(id);
-        self.ready.push_back(WatchResponse {
+        self.tell(WatchResponse {
             header: self.face.header(self.face.store.revision()),
             watch_id: id,
             canceled: true,
@@ -337,7 +395,7 @@ impl Session {
         if self.watchers.values().all(|watcher| watcher.at >= to) {
             self.progress_to = None;
             let header = self.face.header(to);
-            self.ready.push_back(WatchResponse { header, watch_id: ALL, ..WatchResponse::default() });
+            self.tell(WatchResponse { header, watch_id: ALL, ..WatchResponse::default() });
         }
     }
 
@@ -347,7 +405,8 @@ impl Session {
         for (id, watcher) in &mut self.watchers {
             if watcher.is_told_progress && !watcher.is_busy {
                 let header = self.face.header(watcher.at);
-                self.ready.push_back(WatchResponse { header, watch_id: *id, ..WatchResponse::default() });
+                let response = WatchResponse { header, watch_id: *id, ..WatchResponse::default() };
+                self.ready.push_back(Told::Response(response));
             }
             watcher.is_busy = false;
         }
@@ -358,23 +417,79 @@ impl Session {
 
 impl Watcher {
     /// Adds what it wants of a batch to what is ready for the client.
-    fn tell(&mut self, id: i64, batch: &ChangeBatch, face: &Face, ready: &mut VecDeque<WatchResponse>) {
-        let is_wanted = |change: &&Change| {
+    fn tell(&mut self, id: i64, encoded: &mut Encoded<'_>, ready: &mut VecDeque<Told>) {
+        let is_wanted = |change: &Change| {
             let kind = if change.is_delete { self.deletes } else { self.puts };
             kind && change.kv.mod_revision > self.at && self.keys.contains(&change.kv.key)
         };
-        let events: Vec<Event> = batch.changes.iter().filter(is_wanted).map(event).collect();
-        self.at = self.at.max(batch.revision);
-        if events.is_empty() {
+        let changes = encoded.batch.changes.iter().enumerate();
+        let wanted: Vec<usize> = changes.filter(|(_, change)| is_wanted(change)).map(|(index, _)| index).collect();
+        self.at = self.at.max(encoded.batch.revision);
+        if !wanted.is_empty() {
+            self.is_busy = true;
+            encoded.tell(id, wanted, self.is_split, ready);
+        }
+    }
+}
+
+// === impl Encoded ===
+
+impl Encoded<'_> {
+    fn new(batch: &ChangeBatch, header: Option<ResponseHeader>) -> Encoded<'_> {
+        let header = WatchResponse { header, ..WatchResponse::default() }.encode_to_vec().into();
+        Encoded { batch, header, events: vec![None; batch.changes.len()], last: Vec::new() }
+    }
+
+    fn tell(&mut self, id: i64, wanted: Vec<usize>, is_split: bool, ready: &mut VecDeque<Told>) {
+        if !is_split
+            && self.last == wanted
+            && let Some(Told::Events(same)) = ready.back_mut()
+        {
+            same.ids.push(id);
             return;
         }
-        self.is_busy = true;
-        let parts = if self.is_split { split(events, MESSAGE_BYTES_MAX) } else { vec![events] };
+        let events: Vec<Bytes> = wanted.iter().map(|index| self.event(*index)).collect();
+        let parts = if is_split { split(events, MESSAGE_BYTES_MAX) } else { vec![events] };
         let mut parts = parts.into_iter().peekable();
         while let Some(events) = parts.next() {
-            let (header, fragment) = (face.header(batch.revision), parts.peek().is_some());
-            ready.push_back(WatchResponse { header, watch_id: id, fragment, events, ..WatchResponse::default() });
+            let (header, is_part) = (self.header.clone(), parts.peek().is_some());
+            ready.push_back(Told::Events(Events { header, events, is_part, ids: vec![id], told: 0 }));
         }
+        self.last = if is_split { Vec::new() } else { wanted };
+    }
+
+    /// An event as a part of a response.
+    fn event(&mut self, index: usize) -> Bytes {
+        let encode = || {
+            let events = vec![event(&self.batch.changes[index])];
+            WatchResponse { events, ..WatchResponse::default() }.encode_to_vec().into()
+        };
+        self.events[index].get_or_insert_with(encode).clone()
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    /// Adds the responses to a piece until it is large enough. True: that were all.
+    fn frame(&mut self, piece: &mut Vec<u8>) -> bool {
+        let events: usize = self.events.iter().map(Bytes::len).sum();
+        while piece.len() < PIECE_BYTES
+            && let Some(id) = self.ids.get(self.told)
+        {
+            let rest = WatchResponse { watch_id: *id, fragment: self.is_part, ..WatchResponse::default() };
+            let length = self.header.len() + rest.encoded_len() + events;
+            if piece.is_empty() {
+                let count = self.ids.len() - self.told;
+                piece.reserve((count * (length + ROOM_BYTES)).min(PIECE_BYTES + length + ROOM_BYTES));
+            }
+            call::begin_frame(length, piece);
+            piece.extend_from_slice(&self.header);
+            rest.encode(piece).expect("there is room");
+            self.events.iter().for_each(|event| piece.extend_from_slice(event));
+            self.told += 1;
+        }
+        self.told == self.ids.len()
     }
 }
 
@@ -407,11 +522,11 @@ fn event(change: &Change) -> Event {
 }
 
 /// Parts of at most so many bytes, or of one event.
-fn split(events: Vec<Event>, bytes_max: usize) -> Vec<Vec<Event>> {
-    let mut parts: Vec<Vec<Event>> = Vec::new();
+fn split(events: Vec<Bytes>, bytes_max: usize) -> Vec<Vec<Bytes>> {
+    let mut parts: Vec<Vec<Bytes>> = Vec::new();
     let mut bytes = usize::MAX;
     for event in events {
-        let size = event.encoded_len();
+        let size = event.len();
         bytes = bytes.saturating_add(size);
         match parts.last_mut().filter(|_| bytes <= bytes_max) {
             Some(part) => part.push(event),

@@ -148,6 +148,13 @@ impl Base {
         Ok(journal + property("rocksdb.total-sst-files-size") + property("rocksdb.cur-size-all-mem-tables"))
     }
 
+    /// Nothing is written or removed behind the back of whoever looks at the files.
+    #[cfg(test)]
+    pub(super) fn is_quiet(&self) -> bool {
+        let busy = ["num-running-flushes", "num-running-compactions", "mem-table-flush-pending", "compaction-pending"];
+        busy.iter().all(|name| self.db.property_int_value(&format!("rocksdb.{name}")).unwrap() == Some(0))
+    }
+
     /// Writes all tables anew, without what was deleted or replaced. Blocks for long.
     pub(super) fn compact(&self) {
         self.db.compact_range(None::<&[u8]>, None::<&[u8]>);

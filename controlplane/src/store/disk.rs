@@ -127,6 +127,12 @@ impl Disk {
         db.as_ref().ok_or_else(|| Error::Unavailable(closed()))?.bytes().map_err(Error::Unavailable)
     }
 
+    /// See [`Base::is_quiet`].
+    #[cfg(test)]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.db().as_ref().unwrap().is_quiet()
+    }
+
     /// Writes all anew, without what was deleted or replaced. Blocks for long.
     pub(super) fn defragment(&self) -> Result<(), Error> {
         let act = |act: &dyn Fn(&Base) -> Result<bool, String>| {

@@ -31,6 +31,8 @@ use super::state::{Failure, Head, Staged};
 const WRITE_TICKS_MAX: u64 = 50;
 /// A read is asked again after half a second, as often as fits into five.
 const READ_TICKS: u64 = 5;
+/// A question that is under way for so long may be lost, and the next one does not wait for it.
+const READ_APART_TICKS: u64 = 2;
 const READ_TICKS_MAX: u64 = 50;
 /// How often it is noted how much of the log is settled.
 const PROMISE_TICKS: u64 = 50;
@@ -429,6 +431,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             }
             self.driver.applied(settled);
             self.finish_reads(out);
+            self.ask();
             self.offer()?;
         }
         self.incoming = None;
@@ -448,9 +451,16 @@ impl<M: Medium, W, R> Member<M, W, R> {
         }
     }
 
-    /// One question for all reads that came meanwhile.
+    /// Is a question under way that the next reads wait for?
+    pub(super) fn is_asking(&self) -> bool {
+        let is_new = |reading: &Reading<R>| self.ticks < reading.asked + READ_APART_TICKS;
+        self.reading.values().any(|reading| reading.index.is_none() && is_new(reading))
+    }
+
+    /// One question for all reads that came while the one before was under way: each takes a message to every member
+    /// and back.
     fn ask(&mut self) {
-        if self.unasked.is_empty() {
+        if self.unasked.is_empty() || self.is_asking() {
             return;
         }
         let readers = std::mem::take(&mut self.unasked);

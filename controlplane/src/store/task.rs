@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use prost::Message as _;
@@ -18,6 +17,7 @@ use super::group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use super::history::History;
 use super::kv::{Error, TxnDone};
 use super::member::{Ask, Effect, Fatal, Member};
+use super::queue::Receiver;
 use super::space::{LOOK_EVERY, Space};
 
 /// Events that share one batch.
@@ -76,7 +76,7 @@ pub(super) struct Task {
     pub(super) member: Member<Disk, Writer, Reader>,
     pub(super) disk: Arc<Disk>,
     pub(super) history: Arc<History>,
-    pub(super) events: Receiver<Event>,
+    pub(super) events: Receiver,
     pub(super) window: Duration,
     /// Nobody else takes part; read by those who would otherwise ask the leader.
     pub(super) is_sole: Arc<AtomicBool>,
@@ -110,7 +110,7 @@ impl Task {
             if self.member.is_alarmed() {
                 wake_at = wake_at.min(Instant::now() + LOOK_EVERY);
             }
-            let came = self.events.recv_timeout(wake_at.saturating_duration_since(Instant::now()));
+            let came = self.events.receive(wake_at, self.member.is_asking(), BATCH_MAX);
             let now = Instant::now();
             if self.space.is_time(now) {
                 // Before anything is written: the disk may have become full since.
@@ -118,11 +118,7 @@ impl Task {
                 self.member.alarm(is_low);
                 self.flush()?;
             }
-            let is_open = match came {
-                Ok(event) => self.take(event)?,
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => false,
-            };
+            let is_open = self.take(came)?;
             if now >= tick_at {
                 // A thread that was held up does not make up for it: it would only campaign for no reason.
                 tick_at = now + TICK;
@@ -139,11 +135,9 @@ impl Task {
         }
     }
 
-    /// Takes what is waiting, without waiting for more. False: it is time to close.
-    fn take(&mut self, first: Event) -> Result<bool, Fatal> {
-        let mut event = Some(first);
-        for _ in 0..BATCH_MAX {
-            let Some(event) = event.take().or_else(|| self.events.try_recv().ok()) else { return Ok(true) };
+    /// Takes what came. False: it is time to close.
+    fn take(&mut self, came: Vec<Event>) -> Result<bool, Fatal> {
+        for event in came {
             let (history, carrier, members) = (&self.history, &*self.carrier, &self.members);
             let mut out = |effect| perform(history, carrier, members, effect);
             match event {

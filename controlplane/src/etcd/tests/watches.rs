@@ -157,6 +157,42 @@ async fn progress_is_told_when_all_watches_are_up_to_date() {
 }
 
 #[tokio::test]
+async fn watches_that_want_the_same_are_all_told() {
+    let client = Client::new();
+    let mut watching = Watching::on(&client).await;
+    // More than fits into one piece.
+    let many = 100;
+    for _ in 0..many {
+        watching.create(of_key("a")).await;
+    }
+    let split = watching.create(WatchCreateRequest { fragment: true, ..of_key("a") }).await;
+    let all = watching.create(of_all()).await;
+    let other = watching.create(of_key("b")).await;
+    let large = "x".repeat(10_000);
+    let put = |(key, value): (&str, &str)| {
+        let put = PutRequest { key: bytes(key), value: bytes(value), ..PutRequest::default() };
+        RequestOp { request: Some(wire::Request::Put(put)) }
+    };
+    let both = TxnRequest { success: [("a", &*large), ("b", "1")].map(put).to_vec(), ..TxnRequest::default() };
+    let _: TxnResponse = client.ask("KV/Txn", both).await.unwrap();
+    let (a, b) = (format!("a={large}@2"), "b=1@2");
+    for id in 0..many {
+        let told = watching.next().await;
+        assert_eq!((told.watch_id, show_events(&told)), (id, a.clone()));
+        assert_eq!((told.header.unwrap().revision, told.fragment), (2, false));
+    }
+    for (id, events) in [(split, a.clone()), (all, format!("{a} {b}")), (other, b.to_owned())] {
+        let told = watching.next().await;
+        assert_eq!((told.watch_id, show_events(&told)), (id, events));
+    }
+    client.put("b", "2").await;
+    for id in [all, other] {
+        let told = watching.next().await;
+        assert_eq!((told.watch_id, show_events(&told).as_str()), (id, "b=2@3"));
+    }
+}
+
+#[tokio::test]
 async fn a_large_revision_comes_in_fragments_if_asked() {
     let client = Client::new();
     let mut watching = Watching::on(&client).await;
