@@ -595,7 +595,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// Whatever a power cut leaves of what was not durable, what is found is a beginning of what was written, with all
         /// that was durable.
