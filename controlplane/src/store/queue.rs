@@ -139,7 +139,9 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_millis(20));
         std::thread::scope(|scope| {
             let taken = scope.spawn(|| receiver.receive(far(), true, 9).len());
-            std::thread::sleep(Duration::from_millis(20));
+            while sender.0.waiting.lock().sleep.is_none() {
+                std::thread::yield_now();
+            }
             assert!(sender.send(read()).is_ok() && sender.send(Event::Sweep).is_ok());
             assert_eq!(taken.join().unwrap(), 2);
         });
