@@ -11,8 +11,7 @@ use tokio::time::Instant;
 
 use super::task::Event;
 
-/// How often the receiver lets others go first before it sleeps: to be woken costs more, and on one core they only come to
-/// send something when they may run.
+/// How often a receiver that yields does so before it sleeps.
 const YIELDS: usize = 4;
 
 pub(super) struct Sender(Arc<Shared>);
@@ -79,10 +78,13 @@ impl Sender {
 
 impl Receiver {
     /// Waits until something comes, other than a read if those may wait, or until it is time. At most so many events.
-    pub(super) fn receive(&self, until: Instant, through_reads: bool, most: usize) -> Vec<Event> {
+    ///
+    /// A receiver that yields lets others go first before it sleeps and when it is woken: to be woken costs more, and on one
+    /// core they only come to send something when they may run. It pays for who has nobody else to hear from.
+    pub(super) fn receive(&self, until: Instant, through_reads: bool, yields: bool, most: usize) -> Vec<Event> {
         let sleep = Sleep { through_reads };
         let mut waiting = self.0.waiting.lock();
-        for _ in 0..YIELDS {
+        for _ in 0..if yields { YIELDS } else { 0 } {
             if !waiting.events.iter().all(|event| sleep.goes_on(event)) {
                 break;
             }
@@ -92,8 +94,10 @@ impl Receiver {
             waiting.sleep = Some(sleep);
             while waiting.sleep.is_some() && !self.0.came.wait_until(&mut waiting, until.into_std()).timed_out() {}
             waiting.sleep = None;
-            // Whoever sent it may be about to send more, and would be interrupted.
-            MutexGuard::unlocked(&mut waiting, std::thread::yield_now);
+            if yields {
+                // Whoever sent it may be about to send more, and would be interrupted.
+                MutexGuard::unlocked(&mut waiting, std::thread::yield_now);
+            }
         }
         let count = waiting.events.len().min(most);
         waiting.events.drain(..count).collect()
@@ -129,16 +133,16 @@ mod tests {
         let (sender, receiver) = new();
         let soon = || Instant::now() + Duration::from_millis(20);
         let far = || Instant::now() + Duration::from_secs(60);
-        assert!(receiver.receive(soon(), false, 9).is_empty());
+        assert!(receiver.receive(soon(), false, true, 9).is_empty());
         for _ in 0..3 {
             assert!(sender.send(read()).is_ok());
         }
-        assert_eq!(receiver.receive(far(), false, 2).len(), 2, "no more than that");
+        assert_eq!(receiver.receive(far(), false, true, 2).len(), 2, "no more than that");
         let began = Instant::now();
-        assert_eq!(receiver.receive(soon(), true, 9).len(), 1, "they are taken all the same");
+        assert_eq!(receiver.receive(soon(), true, false, 9).len(), 1, "they are taken all the same");
         assert!(began.elapsed() >= Duration::from_millis(20));
         std::thread::scope(|scope| {
-            let taken = scope.spawn(|| receiver.receive(far(), true, 9).len());
+            let taken = scope.spawn(|| receiver.receive(far(), true, false, 9).len());
             while sender.0.waiting.lock().sleep.is_none() {
                 std::thread::yield_now();
             }

@@ -110,7 +110,8 @@ impl Task {
             if self.member.is_alarmed() {
                 wake_at = wake_at.min(Instant::now() + LOOK_EVERY);
             }
-            let came = self.events.receive(wake_at, self.member.is_asking(), BATCH_MAX);
+            let is_sole = self.member.driver.is_sole();
+            let came = self.events.receive(wake_at, self.member.is_asking(), is_sole, BATCH_MAX);
             let now = Instant::now();
             if self.space.is_time(now) {
                 // Before anything is written: the disk may have become full since.
