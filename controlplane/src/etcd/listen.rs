@@ -126,6 +126,7 @@ async fn converse(
     let mut builder = http2::Builder::new(strand.clone());
     builder
         .timer(TokioTimer::new())
+        // Nobody asks an etcd for the time, which would be looked up and encoded for each call.
         .auto_date_header(false)
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
