@@ -53,7 +53,7 @@ fn of_store(figures: &Figures) -> String {
     counter("etcd_server_proposals_failed_total", what, figures.failed);
     let what = "Keys and values of the puts that were applied here, whichever member was asked.";
     counter("coracle_store_put_bytes_total", what, figures.put_bytes);
-    let what = "Bytes written to the log of the store's database, where each write comes first.";
+    let what = "Bytes written to the store's journal, where each write comes first.";
     counter("coracle_store_log_bytes_total", what, figures.log_bytes);
     let name = "etcd_disk_wal_fsync_duration_seconds";
     text += &head(name, "histogram", "How long a batch took to be written to the log, and to be durable.");

@@ -67,7 +67,9 @@ impl Base {
         let mut ledger = load(&db)?;
         let from = db.get_pinned(keys::JOURNAL).map_err(|error| error.into_string())?;
         let from = from.map(|bytes| Position::decode(&bytes).ok_or("the position in the journal is garbled"));
+        let mut behind = 0;
         let journal = Journal::open(path, from.transpose()?.unwrap_or_default(), |found| {
+            behind += found.payload.len() as u64;
             let mut batch = WriteBatch::default();
             let start = (found.end.segment, found.payload_at);
             for op in Ops::of(found.payload) {
@@ -79,7 +81,7 @@ impl Base {
             return Err(format!("segment {missing} of the journal is missing, in which values lie"));
         }
         let segments = Arc::clone(journal.segments());
-        let writer = Writer { journal, ledger, behind: 0, moving: None, damaged: BTreeSet::new() };
+        let writer = Writer { journal, ledger, behind, moving: None, damaged: BTreeSet::new() };
         let head = Mutex::new(Head { revision: 0, compacted: 0 });
         let base = Base { db, segments, writer: Mutex::new(writer), head };
         // A folder without a record is refused by whoever opens it.

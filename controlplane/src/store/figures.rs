@@ -36,7 +36,7 @@ pub struct Figures {
     pub bytes: u64,
     /// Keys and values of all puts that were applied here, whichever member was asked.
     pub put_bytes: u64,
-    /// What was written for them to the database's log, with the record of each batch, and other members' entries.
+    /// What was written for them to the journal, with the record of each batch, and other members' entries.
     pub log_bytes: u64,
     pub syncs: Syncs,
 }

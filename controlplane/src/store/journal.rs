@@ -379,10 +379,11 @@ fn io_of(folder: &Path, error: &io::Error) -> String {
     format!("the journal in {} cannot be read or written: {error}", folder.display())
 }
 
-/// Holds room for a file. Where the file system cannot, each write takes its own.
+/// Holds room for a file. Where the file system cannot, or is full, each write takes its own: a full disk can still be read
+/// from and deleted from.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOSPC) => Ok(()),
         done => Ok(done?),
     }
 }
