@@ -285,7 +285,8 @@ pub(crate) fn failed(error: &kv::Error) -> Rejected {
         | kv::Error::Twice
         | kv::Error::NoKey(_)
         | kv::Error::NoLease(_)
-        | kv::Error::LeaseExists(_) => Rejected::internal(error),
+        | kv::Error::LeaseExists(_)
+        | kv::Error::Damaged(_) => Rejected::internal(error),
     }
 }
 

@@ -132,6 +132,8 @@ pub(super) fn of(error: Error) -> Status {
         Error::NoSpace => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
         Error::Unavailable(why) => Status::unavailable(format!("etcdserver: {why}")),
         Error::NotReady(_) => unhealthy(),
+        // As etcd's "corrupt cluster".
+        Error::Damaged(why) => Status::data_loss(format!("etcdserver: {why}")),
         // Clients know this one as a write that may have been done.
         Error::Unknown(_) => Status::unavailable("etcdserver: request timed out"),
     }

@@ -244,7 +244,7 @@ fn refused(failure: Failure) -> Error {
         Failure::Broken(cause) if cause == closed() => Error::Unavailable(cause),
         Failure::Broken(cause) => {
             tracing::error!(%cause, "the store cannot read its data");
-            Error::Unavailable(cause)
+            Error::Damaged(cause)
         }
     }
 }

@@ -249,6 +249,11 @@ pub enum Error {
     /// Nothing was done: no leader, no space, closing. Worth trying again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// A part of what is asked for cannot be read here any more, and trying again does not help.
+    #[error(
+        "the store's data are damaged: {0}; replace this member by a new one in an empty folder, or restore a snapshot"
+    )]
+    Damaged(String),
     /// Nothing was done: who takes part is not changed while the members are not fit for that.
     #[error("{0}")]
     NotReady(String),

@@ -44,7 +44,11 @@ impl<'a> View<'a> {
         let found = keys::version_of(keys::unescape(prefix), at, bytes).map_err(Failure::Broken)?;
         let Some((mut kv, body)) = found else { return Ok(None) };
         if values {
-            kv.value = self.body(body)?;
+            let of = |failure: Failure| match failure {
+                Failure::Broken(cause) => broken(format!("{:?} at revision {at}: {cause}", kv.key)),
+                refused => refused,
+            };
+            kv.value = self.body(body).map_err(of)?;
         }
         Ok(Some(kv))
     }

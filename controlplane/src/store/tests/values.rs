@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::contract::{delete, everything, one, put, write};
 use super::crash::copy;
 use crate::store::disk::Disk;
-use crate::store::kv::{KeyRange, Kv as _, Range};
+use crate::store::kv::{Error, KeyRange, Kv as _, Range};
 use crate::store::medium::Medium as _;
 use crate::store::{Config, Store};
 
@@ -144,8 +144,10 @@ async fn a_lost_or_damaged_segment_is_told() {
     bytes[at] ^= 1;
     std::fs::write(&segment, &bytes).unwrap();
     let store = Store::open(config(dir.path(), false)).unwrap();
-    let error = store.range(Range::newest(KeyRange::key("key-0"))).await.unwrap_err().to_string();
-    assert!(error.contains("a value in segment 1 of the journal is damaged"), "{error}");
+    let error = store.range(Range::newest(KeyRange::key("key-0"))).await.unwrap_err();
+    assert!(matches!(error, Error::Damaged(_)), "{error}");
+    let wanted = "b\"key-0\" at revision 2: a value in segment 1 of the journal is damaged; replace this member";
+    assert!(error.to_string().contains(wanted), "{error}");
     assert_eq!(one(&store, "key-1").await.unwrap().value, value(1), "the others are there");
     store.close().await;
     std::fs::remove_file(segment).unwrap();
