@@ -5,7 +5,7 @@ use crate::command::print;
 use crate::folder;
 use crate::host::{Node, host_name};
 use crate::keys::{Keys, Pairs, Source};
-use crate::up::{finish_within, signalled};
+use crate::up::{Signals, finish_within};
 use anyhow::{Context, Result};
 use client::Clock;
 use client::http::Connection;
@@ -38,12 +38,13 @@ pub(crate) async fn node(args: &Args) -> Result<()> {
     let cluster = keys.api.handle();
     let mut node = Node::start(&args.host, &name, &keys, cluster.clone(), &data, clock, &stop).await?;
     node.also(keys.keep(Source::Cluster(config, cluster), pairs, stop.clone()));
+    let mut signals = Signals::listen()?;
     print(&format!("coracle node {name} is ready\n  server      {server}\n"))?;
     let ended = tokio::select! {
-        () = signalled() => Ok(()),
+        () = signals.next() => Ok(()),
         error = node.failed() => Err(error),
     };
     stop.cancel();
-    finish_within(node.finish()).await;
+    finish_within(node.finish(), Some(signals)).await;
     ended
 }

@@ -5,15 +5,22 @@ use crate::command::print;
 use crate::control::{ControlPlane, JoinAs};
 use crate::host::{Node, host_name};
 use crate::keys::{Keys, OwnNode, Source};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use client::Clock;
 use controlplane::pki::Names;
 use controlplane::registry::{Local, User};
 use proxy::tunnel;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// What asks a process that is ready to stop: SIGINT and SIGTERM. Until it listens they end it at once, which loses
+/// nothing either; so it has to listen before it says that it is ready, and a start that waits for others can be ended.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
 
 /// After a second signal, or when a part does not end by then, the process ends as it is; nothing is lost by that.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -23,13 +30,15 @@ pub(crate) async fn up(args: &Up) -> Result<()> {
     let clock = Clock::system();
     let mut control = ControlPlane::start(&args.control, &args.data, args.listen, None, clock.clone(), &stop).await?;
     let mut node = None;
+    let mut signals = None;
     let ended = async {
         if !args.control.disable.contains(&Part::Node) {
             node = Some(start_node(args, &control, clock, &stop).await?);
         }
+        let signals = signals.insert(Signals::listen()?);
         ready(&control)?;
         tokio::select! {
-            () = signalled() => Ok(()),
+            () = signals.next() => Ok(()),
             error = control.failed() => Err(error),
             error = async { match &mut node { Some(node) => node.failed().await, None => std::future::pending().await } } => Err(error),
         }
@@ -42,7 +51,7 @@ pub(crate) async fn up(args: &Up) -> Result<()> {
         }
         control.finish().await;
     };
-    finish_within(finish).await;
+    finish_within(finish, signals).await;
     ended
 }
 
@@ -50,10 +59,12 @@ pub(crate) async fn server(args: &Server) -> Result<()> {
     let stop = CancellationToken::new();
     let join = args.join.as_deref().map(|server| JoinAs { server, token: args.token.as_deref() });
     let mut control = ControlPlane::start(&args.control, &args.data, args.listen, join, Clock::system(), &stop).await?;
+    let mut signals = None;
     let ended = async {
+        let signals = signals.insert(Signals::listen()?);
         ready(&control)?;
         tokio::select! {
-            () = signalled() => Ok(()),
+            () = signals.next() => Ok(()),
             error = control.failed() => Err(error),
         }
     };
@@ -62,7 +73,7 @@ pub(crate) async fn server(args: &Server) -> Result<()> {
         control.resign().await;
     }
     stop.cancel();
-    finish_within(control.finish()).await;
+    finish_within(control.finish(), signals).await;
     ended
 }
 
@@ -87,26 +98,38 @@ fn ready(control: &ControlPlane) -> Result<()> {
     ))
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub(crate) async fn signalled() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+// === impl Signals ===
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Signals> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Signals { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
-    tracing::info!("stopping");
+
+    /// Waits for one that has not been waited for.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    }
 }
 
-pub(crate) async fn finish_within(finish: impl Future<Output = ()>) {
+/// `signals`: none where it never was ready.
+pub(crate) async fn finish_within(finish: impl Future<Output = ()>, signals: Option<Signals>) {
+    let signalled = async {
+        match signals {
+            Some(mut signals) => signals.next().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         done = tokio::time::timeout(STOP_LIMIT, finish) => {
             if done.is_err() {
                 tracing::warn!("some parts did not end in time");
             }
         }
-        () = signalled() => {}
+        () = signalled => {}
     }
 }
