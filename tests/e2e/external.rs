@@ -13,9 +13,8 @@ use tempfile::TempDir;
 struct Etcd {
     child: Child,
     folder: TempDir,
+    arguments: Vec<String>,
     client: String,
-    peer: String,
-    tls: Vec<String>,
 }
 
 /// Certificates of one authority, as files.
@@ -28,19 +27,46 @@ struct Papers {
 impl Etcd {
     /// Debian's, if it is installed.
     fn start() -> Option<Etcd> {
-        Etcd::start_with("http", Vec::new())
+        Etcd::start_with("http", &[])
     }
 
-    fn start_with(scheme: &str, tls: Vec<String>) -> Option<Etcd> {
-        if Command::new("etcd").arg("--version").output().is_err() {
-            eprintln!("skipped: no etcd to run on; `cargo xtask setup` installs etcd-server");
-            return None;
-        }
+    fn start_with(scheme: &str, more: &[String]) -> Option<Etcd> {
+        let peer = url("http");
+        let mut etcd = is_installed().then(|| Etcd::new(scheme, ("here", &peer), &format!("here={peer}"), more))?;
+        serve(&mut etcd.child);
+        Some(etcd)
+    }
+
+    /// The members of one cluster.
+    fn start_three() -> Option<Vec<Etcd>> {
+        let peers = ["one", "two", "three"].map(|name| (name, url("http")));
+        let cluster = peers.iter().map(|(name, peer)| format!("{name}={peer}")).collect::<Vec<_>>().join(",");
+        let new = |(name, peer): &(&str, String)| Etcd::new("http", (name, peer), &cluster, &[]);
+        let mut members: Vec<Etcd> = is_installed().then(|| peers.iter().map(new).collect())?;
+        // None of them does before most of them are there.
+        members.iter_mut().for_each(|member| serve(&mut member.child));
+        Some(members)
+    }
+
+    fn new(scheme: &str, (name, peer): (&str, &str), cluster: &str, more: &[String]) -> Etcd {
         let folder = tempfile::tempdir().expect("a folder");
-        let client = format!("{scheme}://127.0.0.1:{}", free_port("127.0.0.1"));
-        let peer = format!("http://127.0.0.1:{}", free_port("127.0.0.1"));
-        let child = spawn(folder.path(), &client, &peer, &tls);
-        Some(Etcd { child, folder, client, peer, tls })
+        let client = url(scheme);
+        let data = folder.path().join("data");
+        let mut arguments: Vec<String> = [
+            ["--name", name],
+            ["--data-dir", data.to_str().expect("utf-8")],
+            ["--listen-client-urls", &client],
+            ["--advertise-client-urls", &client],
+            ["--listen-peer-urls", peer],
+            ["--initial-advertise-peer-urls", peer],
+            ["--initial-cluster", cluster],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+        arguments.extend_from_slice(more);
+        Etcd { child: spawn(&arguments), folder, arguments, client }
     }
 
     fn kill(&mut self) {
@@ -50,7 +76,13 @@ impl Etcd {
 
     /// With the same data, on the same ports.
     fn start_again(&mut self) {
-        self.child = spawn(self.folder.path(), &self.client, &self.peer, &self.tls);
+        self.child = spawn(&self.arguments);
+        serve(&mut self.child);
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(done.expect("kill runs").success());
     }
 
     /// Its keys below a prefix.
@@ -70,19 +102,28 @@ impl Drop for Etcd {
     }
 }
 
+fn is_installed() -> bool {
+    let is_installed = Command::new("etcd").arg("--version").output().is_ok();
+    if !is_installed {
+        eprintln!("skipped: no etcd to run on; `cargo xtask setup` installs etcd-server");
+    }
+    is_installed
+}
+
+fn url(scheme: &str) -> String {
+    format!("{scheme}://127.0.0.1:{}", free_port("127.0.0.1"))
+}
+
+fn spawn(arguments: &[String]) -> Child {
+    Command::new("etcd").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("etcd starts")
+}
+
 /// Waits until it serves.
-fn spawn(folder: &Path, client: &str, peer: &str, tls: &[String]) -> Child {
-    let mut command = Command::new("etcd");
-    command.arg("--data-dir").arg(folder.join("data"));
-    command.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
-    command.args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]);
-    command.args(["--initial-cluster", &format!("default={peer}")]).args(tls);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("etcd starts");
+fn serve(child: &mut Child) {
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
     assert!(log.any(|line| line.contains("ready to serve client requests")), "etcd serves");
     // Read on, so that it never waits for a full pipe.
     std::thread::spawn(move || log.for_each(drop));
-    child
 }
 
 // === impl Papers ===
@@ -202,6 +243,34 @@ fn an_etcd_may_go_away_and_come_back() {
     assert_eq!(logged(&folder, "etcd is not reached"), 2, "{}", log(&folder));
 }
 
+#[test]
+fn a_member_of_etcd_may_go_away_or_stop_answering() {
+    let Some(mut etcds) = Etcd::start_three() else { return };
+    let servers = etcds.iter().map(|etcd| etcd.client.as_str()).collect::<Vec<_>>().join(",");
+    let server = Server::start("server", free_port("127.0.0.1"), &["--etcd-servers", &servers]);
+    let mut watch = Lines::of(&server, &["get", "configmaps", "--watch", "-o", "name"]);
+    let mut goes_on = |name: &str| {
+        eventually("a write that is settled", || {
+            let (is_done, said) = kubectl(&server, &["create", "configmap", name]);
+            (is_done || said.contains("already exists")).then_some(())
+        });
+        assert!(watch.any(|line| line == format!("configmap/{name}")), "a watch goes on: {name}");
+    };
+    goes_on("all-are-there");
+    // Each is the one that is asked at some time, and one of them leads.
+    for (at, etcd) in etcds.iter_mut().enumerate() {
+        etcd.kill();
+        goes_on(&format!("without-{at}"));
+        etcd.start_again();
+        goes_on(&format!("again-with-{at}"));
+        etcd.signal("-STOP");
+        goes_on(&format!("frozen-{at}"));
+        etcd.signal("-CONT");
+    }
+    let names = server.ok("kubectl", &["get", "configmaps", "-o", "name"]);
+    assert_eq!(names.lines().filter(|name| !name.ends_with("kube-root-ca.crt")).count(), 10, "{names}");
+}
+
 /// The output of a kubectl that goes on; killed when it is dropped.
 struct Lines {
     child: Child,
@@ -302,7 +371,7 @@ fn certificates_are_shown_to_an_etcd_and_asked_of_it() {
     let mut arguments: Vec<String> =
         tls.iter().flat_map(|(option, file)| [(*option).to_owned(), papers.file(file)]).collect();
     arguments.push("--client-cert-auth".to_owned());
-    let Some(etcd) = Etcd::start_with("https", arguments) else { return };
+    let Some(etcd) = Etcd::start_with("https", &arguments) else { return };
     let (ca, certificate, key) = (papers.file("ca.crt"), papers.file("client.crt"), papers.file("client.key"));
     let good = ["--etcd-cafile", &ca, "--etcd-certfile", &certificate, "--etcd-keyfile", &key];
     let server = start(&etcd, &good);
