@@ -264,8 +264,8 @@ impl Writer {
             changes.settle(hole, place);
         }
         let record = changes.record();
-        self.journal.append(record).map_err(|error| broken(&error))?;
         let bytes = record.len() as u64;
+        self.journal.append(record).map_err(|error| broken(&error))?;
         self.behind += bytes;
         put(db, batch, &mut self.ledger, self.journal.end())?;
         Ok(bytes)

@@ -89,7 +89,7 @@ impl Changes {
     }
 
     /// The payload, and before it room for a record's head.
-    pub(super) fn record(&mut self) -> &mut [u8] {
+    pub(super) fn record(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
 

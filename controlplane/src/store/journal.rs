@@ -13,6 +13,10 @@
 //! ```
 //! All little-endian; a sum is XXH3-64, a record's with its own number as the seed. Records are numbered without a gap, so
 //! neither what an earlier use of a block left nor a record that came too late is taken for one.
+//!
+//! The file of a segment that nobody needs becomes a spare, and then another segment: to write over blocks that were
+//! written before changes nothing that the file system keeps about them, which with a journal of its own it would have to
+//! write down for each sync. Blocks are written as a whole, so that none has to be read for it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -35,11 +39,18 @@ pub(super) const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// Before the payload of a record.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
 
+/// Files that are kept to be written over.
+const SPARES_MAX: usize = 2;
+/// What file systems and page caches deal in.
+const BLOCK_BYTES: u64 = 4096;
+
 const SEGMENT_HEAD_BYTES: u64 = 40;
 const MAGIC: [u8; 8] = *b"CoracleJ";
 const FORMAT: u32 = 1;
 const ALIGNMENT: usize = 8;
 const PREFIX: &str = "journal-";
+/// The rest of the name is the segment that it was.
+const SPARE_PREFIX: &str = "spare-";
 
 /// Where some bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +91,8 @@ pub(super) struct Journal {
     file: Arc<File>,
     /// The last record that is durable.
     durable: u64,
+    /// Files that nobody has any more.
+    spares: Vec<PathBuf>,
 }
 
 /// A record as it is found.
@@ -192,7 +205,7 @@ impl Journal {
         mut each: impl FnMut(Found<'_>) -> Result<(), String>,
     ) -> Result<Journal, String> {
         let segments = Arc::new(Segments::default());
-        let mut numbers = names(folder).map_err(|error| io_of(folder, &error))?;
+        let mut numbers = names(folder, PREFIX).map_err(|error| io_of(folder, &error))?;
         numbers.sort_unstable();
         for number in &numbers {
             let file = open_segment(folder, *number, false).map_err(|error| io_of(folder, &error))?;
@@ -237,8 +250,13 @@ impl Journal {
     /// Goes on behind the last record, where nothing is left of what was not whole.
     fn at(folder: &Path, segments: Arc<Segments>, end: Position) -> io::Result<Journal> {
         for number in segments.numbers().into_iter().filter(|number| *number > end.segment) {
+            // Not to be a spare: it may have records with numbers that come again.
             std::fs::remove_file(folder.join(name(number)))?;
             segments.change(|map| drop(map.remove(&number)));
+        }
+        // Nobody knows what a crash made of them.
+        for number in names(folder, SPARE_PREFIX)? {
+            std::fs::remove_file(folder.join(spare(number)))?;
         }
         let mut journal = Journal {
             folder: folder.into(),
@@ -247,6 +265,7 @@ impl Journal {
             file: Arc::new(File::open(folder)?),
             durable: end.record,
             segments,
+            spares: Vec::new(),
         };
         if end.segment == 0 {
             journal.begin(0)?;
@@ -285,7 +304,7 @@ impl Journal {
     }
 
     /// Writes a record, of which [`RECORD_HEAD_BYTES`] are left free for its head.
-    pub(super) fn append(&mut self, record: &mut [u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, record: &mut Vec<u8>) -> io::Result<()> {
         let number = self.end.record + 1;
         let (mut head, payload) = record.split_at_mut(RECORD_HEAD_BYTES);
         let open = u32::try_from(number - 1 - self.durable).unwrap_or(u32::MAX);
@@ -294,9 +313,10 @@ impl Journal {
         head.put_u32_le(open);
         head.put_u64_le(number);
         head.put_u64_le(sum);
+        let behind = self.end.at + record.len() as u64;
+        fill(record, self.end.at, self.room);
         self.file.write_all_at(record, self.end.at)?;
-        let at = (self.end.at + record.len() as u64).next_multiple_of(ALIGNMENT as u64);
-        self.end = Position { at, record: number, ..self.end };
+        self.end = Position { at: behind.next_multiple_of(ALIGNMENT as u64), record: number, ..self.end };
         Ok(())
     }
 
@@ -328,11 +348,19 @@ impl Journal {
 
     fn begin(&mut self, bytes: u64) -> io::Result<()> {
         let number = self.end.segment + 1;
-        let file = open_segment(&self.folder, number, true)?;
+        let path = self.folder.join(name(number));
+        let spare = self.spares.pop();
+        let file = open_file(spare.as_ref().unwrap_or(&path), true)?;
         self.room = (SEGMENT_HEAD_BYTES + bytes).max(SEGMENT_BYTES);
         allocate(&file, self.room)?;
-        file.write_all_at(&head(number, self.end.record + 1), 0)?;
+        let mut head = head(number, self.end.record + 1);
+        fill(&mut head, 0, self.room);
+        file.write_all_at(&head, 0)?;
         file.sync_all()?;
+        if let Some(spare) = spare {
+            // Only now: under its new name it has its new head, whatever becomes of this process.
+            std::fs::rename(spare, path)?;
+        }
         folder::sync(&self.folder)?;
         self.file = Arc::new(file);
         let file = Arc::clone(&self.file);
@@ -341,11 +369,24 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes a segment that nobody needs any more; who sees it already may go on.
+    /// Removes a segment that nobody needs any more, and all of whose records are durable; who sees it already may go on.
     pub(super) fn remove(&mut self, segment: u64) -> io::Result<()> {
         assert!(segment < self.end.segment, "the segment that is written to was removed");
-        self.segments.change(|map| drop(map.remove(&segment)));
-        std::fs::remove_file(self.folder.join(name(segment)))
+        let mut file = None;
+        self.segments.change(|map| file = map.remove(&segment));
+        let path = self.folder.join(name(segment));
+        // Who is not among the segments any more is found by nobody else.
+        let is_nobodys = |file: Arc<File>| {
+            let metadata = file.metadata()?;
+            io::Result::Ok(Arc::strong_count(&file) == 1 && metadata.nlink() == 1 && metadata.len() <= SEGMENT_BYTES)
+        };
+        if self.spares.len() < SPARES_MAX && file.map_or(Ok(false), is_nobodys)? {
+            let spare = self.folder.join(spare(segment));
+            std::fs::rename(path, &spare)?;
+            self.spares.push(spare);
+            return Ok(());
+        }
+        std::fs::remove_file(path)
     }
 
     /// The segments as they are now, under their names in another folder. The present one is ended first.
@@ -362,17 +403,32 @@ fn name(segment: u64) -> String {
     format!("{PREFIX}{segment:016}")
 }
 
-fn names(folder: &Path) -> io::Result<Vec<u64>> {
+fn spare(segment: u64) -> String {
+    format!("{SPARE_PREFIX}{segment:016}")
+}
+
+/// The numbers in the names of files that begin like that.
+fn names(folder: &Path, prefix: &str) -> io::Result<Vec<u64>> {
     let number = |entry: io::Result<std::fs::DirEntry>| {
         let name = entry?.file_name();
-        Ok(name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok()))
+        Ok(name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok()))
     };
     std::fs::read_dir(folder)?.map(number).filter_map(Result::transpose).collect()
 }
 
 fn open_segment(folder: &Path, number: u64, writes: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(writes).create(writes).mode(0o600).open(folder.join(name(number)))
+    open_file(&folder.join(name(number)), writes)
+}
+
+fn open_file(path: &Path, writes: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(writes).create(writes).mode(0o600).open(path)
+}
+
+/// Fills up the last block of what is written to a place in a file with so much room.
+fn fill(bytes: &mut Vec<u8>, at: u64, room: u64) {
+    let end = at + bytes.len() as u64;
+    let end = end.next_multiple_of(BLOCK_BYTES).min(room).max(end);
+    bytes.resize(usize::try_from(end - at).expect("it is in memory, but for less than a block"), 0);
 }
 
 fn io_of(folder: &Path, error: &io::Error) -> String {
@@ -463,6 +519,21 @@ mod tests {
             Ok(())
         })?;
         Ok((journal, found))
+    }
+
+    /// Writes records of 40 bytes to a segment, ends it, and tells that nobody needs it.
+    fn used_up(journal: &mut Journal, records: u8) -> u64 {
+        let segment = journal.end().segment;
+        for number in 0..records {
+            append(journal, &[number; 40]);
+        }
+        journal.roll().unwrap();
+        journal.remove(segment).unwrap();
+        segment
+    }
+
+    fn inode(folder: &Path, name: &str) -> Option<u64> {
+        std::fs::metadata(folder.join(name)).ok().map(|metadata| metadata.ino())
     }
 
     fn append(journal: &mut Journal, payload: &[u8]) -> Place {
@@ -595,6 +666,78 @@ mod tests {
         assert_eq!(open(other.path(), Position::default()).unwrap().1, [&b"1"[..], b"theirs"]);
     }
 
+    #[test]
+    fn what_nobody_needs_is_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        let first = inode(dir.path(), &name(1));
+        // Records of the same size lie where new ones will.
+        assert_eq!(used_up(&mut journal, 9), 1);
+        assert_eq!((inode(dir.path(), &name(1)), inode(dir.path(), &spare(1))), (None, first));
+        append(&mut journal, b"kept");
+        let kept = journal.end();
+        journal.roll().unwrap();
+        assert_eq!((inode(dir.path(), &name(3)), inode(dir.path(), &spare(1))), (first, None));
+        let place = append(&mut journal, &[99; 40]);
+        assert_eq!(fetched(&journal, place).unwrap().unwrap(), vec![99; 40]);
+        assert!(fetched(&journal, Place { segment: 1, ..place }).is_none(), "nothing is found where it was");
+        drop(journal);
+        let (mut journal, found) = open(dir.path(), kept).unwrap();
+        assert_eq!(found, [vec![99; 40]], "and nothing of what was there before");
+        // No more of them than that, and none that a crash left.
+        for _ in 0..3 {
+            used_up(&mut journal, 1);
+        }
+        assert_eq!(names(dir.path(), SPARE_PREFIX).unwrap().len(), 1, "each was the next one but one");
+        let end = journal.end();
+        drop(journal);
+        let (mut journal, _) = open(dir.path(), end).unwrap();
+        assert_eq!(names(dir.path(), SPARE_PREFIX).unwrap(), Vec::<u64>::new());
+        let last = journal.end().segment;
+        for _ in 0..4 {
+            append(&mut journal, b"1");
+            journal.roll().unwrap();
+        }
+        (last..journal.end().segment).for_each(|segment| journal.remove(segment).unwrap());
+        assert_eq!(names(dir.path(), SPARE_PREFIX).unwrap().len(), SPARES_MAX);
+    }
+
+    #[test]
+    fn what_somebody_sees_is_not_written_over() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+        let place = append(&mut journal, &[1; 40]);
+        journal.roll().unwrap();
+        let ((), sight) = journal.segments().sight(|| ());
+        journal.remove(1).unwrap();
+        append(&mut journal, &[2; 40]);
+        journal.link(other.path()).unwrap();
+        journal.remove(2).unwrap();
+        assert_eq!(names(dir.path(), SPARE_PREFIX).unwrap(), Vec::<u64>::new());
+        used_up(&mut journal, 1);
+        journal.roll().unwrap();
+        assert_eq!(fetch(&sight, place).unwrap().unwrap(), vec![1; 40]);
+        assert_eq!(
+            open(other.path(), Position { segment: 2, at: SEGMENT_HEAD_BYTES, record: 1 }).unwrap().1,
+            [[2; 40]]
+        );
+    }
+
+    #[test]
+    fn blocks_are_written_as_a_whole() {
+        for (length, at, room, filled) in [
+            (40, 0, SEGMENT_BYTES, 4096),
+            (100, 4000, SEGMENT_BYTES, 4192),
+            (96, 4000, SEGMENT_BYTES, 96),
+            (9, 40, 49, 9),
+        ] {
+            let mut bytes = vec![1; length];
+            fill(&mut bytes, at, room);
+            assert_eq!(bytes.len(), filled);
+            assert!(bytes[length..].iter().all(|byte| *byte == 0));
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -605,9 +748,23 @@ mod tests {
             sizes in prop::collection::vec(0_usize..6000, 1..12),
             synced in any::<prop::sample::Index>(),
             blocks in prop::collection::vec(any::<bool>(), 20),
+            before in prop::collection::vec(0_usize..6000, 0..12),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let (mut journal, _) = open(dir.path(), Position::default()).unwrap();
+            if !before.is_empty() {
+                // What is written then lies over this.
+                for size in &before {
+                    append(&mut journal, &vec![77; *size]);
+                }
+                journal.roll().unwrap();
+                journal.remove(1).unwrap();
+                append(&mut journal, b"between");
+                journal.roll().unwrap();
+            }
+            let start = journal.end();
+            let path = dir.path().join(name(start.segment));
+            let old = std::fs::read(&path).unwrap();
             let payloads: Vec<_> = sizes.iter().zip(1..).map(|(size, fill)| vec![fill; *size]).collect();
             let synced = synced.index(payloads.len() + 1);
             let mut durable = SEGMENT_HEAD_BYTES;
@@ -619,14 +776,15 @@ mod tests {
                 }
             }
             drop(journal);
-            let file = OpenOptions::new().write(true).open(dir.path().join(name(1))).unwrap();
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
             for (block, is_there) in (0_u64..).zip(&blocks) {
                 let (from, end) = ((block * 4096).max(durable), (block + 1) * 4096);
                 if !is_there && from < end {
-                    file.write_all_at(&vec![0; usize::try_from(end - from).unwrap()], from).unwrap();
+                    let range = usize::try_from(from).unwrap()..usize::try_from(end).unwrap();
+                    file.write_all_at(&old[range], from).unwrap();
                 }
             }
-            let (_, found) = open(dir.path(), Position::default()).unwrap();
+            let (_, found) = open(dir.path(), start).unwrap();
             prop_assert!(found.len() >= synced, "{} of {synced}", found.len());
             prop_assert!(payloads.starts_with(&found));
         }

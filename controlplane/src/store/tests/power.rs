@@ -15,6 +15,7 @@ use image::{Image, Seen};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{Rng as _, SeedableRng as _};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use strace::{Call, Event};
@@ -26,6 +27,10 @@ const ROOT: &str = "CORACLE_POWER_ROOT";
 /// Where records of an earlier run are, to cut them again.
 const RECORDS: &str = "CORACLE_POWER_RECORDS";
 const CUTS: &str = "CORACLE_CUTS";
+/// So near is a point to something that happens.
+const MOMENT_POINTS: usize = 4;
+/// One in so many cuts is at such a point.
+const MOMENTS_SHARE: usize = 2;
 /// Cuts within which a disk that lies is found out.
 const CUTS_TO_FIND: usize = 60;
 
@@ -68,13 +73,10 @@ impl Record {
             let before = before.exists().then_some(before);
             record.lives.push(Life { before, calls, events });
         }
-        for (from, to) in work.renames() {
-            let is_it = |call: &&Call| {
-                let paths = (call.name == "rename").then(|| (call.path(0), call.path(1)));
-                paths.is_some_and(|paths| paths.0.ends_with(from) && paths.1.ends_with(to))
-            };
-            let found = record.lives.iter().flat_map(|life| &life.calls).find(is_it);
-            assert!(found.is_some(), "{work:?} does not make {to} of {from}: the records have a blind spot");
+        for rename in work.renames() {
+            let found = record.lives.iter().flat_map(|life| &life.calls).any(|call| is_rename(call, *rename));
+            let (from, to) = rename;
+            assert!(found, "{work:?} does not make {to} of {from}: the records have a blind spot");
         }
         record
     }
@@ -87,10 +89,14 @@ impl Record {
                 image::write_snapshot(&work::snapshot(before));
             }
         } else if self.work == Work::Recovery {
-            let points = self.follow(None, &[], |_, _, _| {});
+            let points = self.follow(None, |_, _, _, _| {});
             let mut random = SmallRng::seed_from_u64(rand::random());
             let at = random.random_range(points / 2..points);
-            self.follow(None, &[at], |_, disk, _| disk.cut(Kept::draw(&mut random), &mut random, before));
+            self.follow(None, |point, _, disk, _| {
+                if point == at {
+                    disk.cut(Kept::draw(&mut random), &mut random, before);
+                }
+            });
             std::fs::remove_dir_all(&self.root).unwrap();
         } else {
             return;
@@ -98,8 +104,8 @@ impl Record {
         copy(before, &self.root);
     }
 
-    /// Follows all of it, and calls with the disk and what was promised at each of some points.
-    fn follow(&self, lie: Option<Lie>, at: &[usize], mut act: impl FnMut(usize, &Disk, &Seen)) -> usize {
+    /// Follows all of it, and calls with each point: what has just begun or ended there, the disk, and what was promised.
+    fn follow(&self, lie: Option<Lie>, mut act: impl FnMut(usize, &Call, &Disk, &Seen)) -> usize {
         let mut disk = Disk::new(&self.root, lie);
         let (mut seen, mut points) = (Seen::default(), 0);
         for life in &self.lives {
@@ -112,21 +118,34 @@ impl Record {
                 if !disk.follow(*event, &life.calls) && !is_said {
                     continue;
                 }
-                if at.binary_search(&points).is_ok() {
-                    act(points, &disk, &seen);
-                }
+                let (Event::Begin(call) | Event::End(call)) = *event;
+                act(points, &life.calls[call], &disk, &seen);
                 points += 1;
             }
         }
         points
     }
 
-    /// Cuts at points drawn from a seed, and looks at what a store makes of each; how many were looked at, or the first
-    /// that broke a promise.
+    /// The points when what the work is about happens.
+    fn moments(&self) -> BTreeSet<usize> {
+        let mut moments = BTreeSet::new();
+        self.follow(None, |point, call, _, _| {
+            if self.work.renames().iter().any(|rename| is_rename(call, *rename)) {
+                moments.extend(point.saturating_sub(MOMENT_POINTS)..=point + MOMENT_POINTS);
+            }
+        });
+        moments
+    }
+
+    /// Cuts at points drawn from a seed, some of them when something happens, and looks at what a store makes of each; how
+    /// many were looked at, or the first that broke a promise.
     fn cut(&self, cuts: usize, seed: u64, lie: Option<Lie>, images: &Path) -> Result<usize, String> {
         let mut random = SmallRng::seed_from_u64(seed);
-        let points = self.follow(lie, &[], |_, _, _| {});
-        let mut at = (0..points).choose_multiple(&mut random, cuts);
+        let points = self.follow(lie, |_, _, _, _| {});
+        let moments = self.moments().into_iter().choose_multiple(&mut random, cuts / MOMENTS_SHARE);
+        let rest = (0..points).filter(|point| !moments.contains(point));
+        let mut at = rest.choose_multiple(&mut random, cuts - moments.len());
+        at.extend(moments);
         at.sort_unstable();
         let (send, receive) = std::sync::mpsc::sync_channel::<Image>(4);
         let receive = parking_lot::Mutex::new(receive);
@@ -141,7 +160,10 @@ impl Record {
         };
         std::thread::scope(|scope| {
             let checks = [scope.spawn(check), scope.spawn(check)];
-            self.follow(lie, &at, |point, disk, seen| {
+            self.follow(lie, |point, _, disk, seen| {
+                if at.binary_search(&point).is_err() {
+                    return;
+                }
                 let kept = Kept::draw(&mut random);
                 let root = images.join(format!("{:?}-{point}", self.work));
                 disk.cut(kept, &mut random, &root);
@@ -156,6 +178,10 @@ impl Record {
             Ok(looked_at)
         })
     }
+}
+
+fn is_rename(call: &Call, (from, to): (&str, &str)) -> bool {
+    call.name == "rename" && call.path(0).ends_with(from) && call.path(1).ends_with(to)
 }
 
 /// One process that works, recorded.
@@ -186,7 +212,7 @@ fn cuts_of(work: Work) -> usize {
         Work::Sole | Work::Log => 80,
         Work::Members => 60,
         Work::Restore | Work::Recovery => 50,
-        Work::Large => 20,
+        Work::Large => 40,
     };
     number(CUTS).map_or(usual, |cuts| usize::try_from(cuts).unwrap())
 }

@@ -66,12 +66,15 @@ impl Work {
     }
 
     /// The files that change their names, as a sign that what the work is about has happened: a log that is written over,
-    /// an image that is installed or made or restored.
+    /// an image that is installed or made or restored, a segment of the journal that is used again.
     pub(super) fn renames(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Work::Sole => &[("identity.new", "identity"), ("image-0.tmp", "image-0")],
             Work::Log | Work::Recovery => &[("promise.new", "promise")],
-            Work::Large => &[],
+            Work::Large => &[
+                ("journal-0000000000000001", "spare-0000000000000001"),
+                ("spare-0000000000000001", "db/journal-0000000000000003"),
+            ],
             Work::Members => &[("2/image-0", "2/db-1"), ("3/image-0", "3/db-1")],
             Work::Restore => &[("image-restored", "store/db")],
         }
@@ -109,6 +112,7 @@ impl Work {
             match (self, round) {
                 (Work::Sole | Work::Log | Work::Recovery, 2) => store.defragment().await.unwrap(),
                 (Work::Sole | Work::Log, 4) => store.compact(store.revision() - 5).await.unwrap(),
+                (Work::Large, 12) => give_back(&store).await,
                 (Work::Sole, 6) => drop(store.take_snapshot(&BTreeMap::new()).unwrap().write(std::io::sink()).unwrap()),
                 _ => {}
             }
@@ -172,6 +176,14 @@ impl Work {
         }
         expected
     }
+}
+
+/// Most of what is there goes, so that files are free to be written over.
+async fn give_back(store: &Store) {
+    let revision = store.revision();
+    store.compact(revision).await.unwrap();
+    store.swept(revision).await.unwrap();
+    store.defragment().await.unwrap();
 }
 
 /// Two levels that are not there at first: their names have to last as well.
