@@ -8,6 +8,8 @@
 
 #[path = "bench/apiserver.rs"]
 mod apiserver;
+#[path = "bench/bare.rs"]
+mod bare;
 #[path = "e2e/connection.rs"]
 mod connection;
 #[path = "bench/cores.rs"]

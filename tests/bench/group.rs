@@ -1,5 +1,6 @@
-//! Members that keep one store: ours, or etcd's from Debian.
+//! Members that keep one store: ours, or etcd's from Debian; or one that keeps nothing.
 
+use crate::bare::Bare;
 use crate::etcd::Client;
 use crate::process::{Server, eventually, free_port};
 use crate::{cores, machine};
@@ -18,6 +19,7 @@ pub(crate) struct Group {
 enum Members {
     Ours(Vec<Server>),
     Etcd(Vec<Child>, #[allow(dead_code, reason = "held until the members end")] TempDir),
+    Bare(Child),
 }
 
 impl Group {
@@ -65,6 +67,12 @@ impl Group {
         Some(Group::new("etcd", client, Members::Etcd(children, folder)))
     }
 
+    /// Answers puts at once, by the HTTP/2 library alone.
+    pub(crate) fn bare() -> Group {
+        let port = free_port("127.0.0.1");
+        Group::new("HTTP/2 alone", vec![port], Members::Bare(Bare::Http2.start(port)))
+    }
+
     fn new(name: &'static str, ports: Vec<u16>, members: Members) -> Group {
         let group = Group { name, ports, members };
         for port in &group.ports {
@@ -80,6 +88,7 @@ impl Group {
         match &self.members {
             Members::Ours(servers) => servers.iter().map(|server| server.process.id()).collect(),
             Members::Etcd(children, _) => children.iter().map(Child::id).collect(),
+            Members::Bare(child) => vec![child.id()],
         }
     }
 
@@ -95,6 +104,9 @@ impl Group {
 
     /// Where the member that leads serves.
     pub(crate) async fn leader(&self) -> u16 {
+        if let (Members::Bare(_), [port]) = (&self.members, &*self.ports) {
+            return *port;
+        }
         for port in &self.ports {
             let status: StatusResponse =
                 dial(*port).await.call("Maintenance/Status", &Empty {}).await.expect("a status");
@@ -114,11 +126,14 @@ pub(crate) async fn dial(port: u16) -> Client {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Members::Etcd(children, _) = &mut self.members {
-            for child in children {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
+        let children = match &mut self.members {
+            Members::Ours(_) => return,
+            Members::Etcd(children, _) => children.as_mut_slice(),
+            Members::Bare(child) => std::slice::from_mut(child),
+        };
+        for child in children {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }

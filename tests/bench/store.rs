@@ -1,10 +1,12 @@
 //! The store beside etcd from Debian, through the same API, by the same client: durable puts, linearizable gets,
-//! watches, memory, and bytes to the disk.
+//! watches, memory, and bytes to the disk; and beside what keeps nothing, or does nothing but sync.
 
+use crate::bare;
 use crate::cores::Load;
 use crate::etcd::Client;
 use crate::group::{Group, dial};
 use crate::load::percentile;
+use crate::process::free_port;
 use crate::{machine, row};
 use bytes::Bytes;
 use controlplane::etcd::wire::{
@@ -72,7 +74,10 @@ fn measure(what: impl Future<Output = ()>) {
 #[test]
 #[ignore = "a measurement; cargo xtask bench store runs it"]
 fn requests_of_one_member() {
-    measure(requests(1));
+    measure(async {
+        requests(1).await;
+        without_a_store().await;
+    });
 }
 
 #[test]
@@ -172,6 +177,21 @@ async fn requests(size: usize) {
     }
 }
 
+/// What the machine and the library ask for, whatever keeps the data.
+async fn without_a_store() {
+    let group = Group::bare();
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(dial(group.leader().await).await);
+    }
+    let done = load(&group, &clients, Kind::Put, (IN_FLIGHT, PUTS), 0).await;
+    let work = format!("{:.0} for each CPU-second", done.work);
+    row(&format!("1 KiB puts, {IN_FLIGHT} in flight, answered at once by the HTTP/2 library"), &work);
+    let (p50, p99) = bare::synced(free_port("127.0.0.1"), PUTS_ALONE);
+    let times = format!("p50 {:.2} ms, p99 {:.2} ms", p50.as_secs_f64() * 1000.0, p99.as_secs_f64() * 1000.0);
+    row("1 KiB of one client, written and synced by a server that does nothing else", &times);
+}
+
 fn key(index: usize) -> Bytes {
     format!("/bench/objects/{index:08}").into()
 }
@@ -198,7 +218,7 @@ async fn load(group: &Group, clients: &[Client], kind: Kind, (in_flight, count):
         .collect();
     let (cpu, written, began) = (group.cpu(), machine::written(), Instant::now());
     let ask = async |(number, (index, value)): (usize, (usize, Bytes))| {
-        let client = &clients[number % clients.len()];
+        let client = &clients[number % clients.len().min(in_flight)];
         let asked = Instant::now();
         match kind {
             Kind::Put => put(client, key(index), value).await,
