@@ -29,6 +29,7 @@ mod log;
 mod look;
 mod medium;
 mod member;
+mod notice;
 mod open;
 mod past;
 mod queue;

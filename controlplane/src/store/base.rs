@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{DB, FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 
-use super::changes::{Changes, Ops};
+use super::changes::{Changes, Op, Ops};
 use super::disk::options;
 use super::journal::{Journal, Place, Position, Segments};
 use super::keys::{self, Body};
@@ -256,9 +256,16 @@ impl Writer {
         }
         let start = self.journal.next(changes.payload().len()).map_err(|error| broken(&error))?;
         let mut batch = WriteBatch::default();
-        let mut settled = Vec::new();
+        let (mut settled, mut in_order) = (Vec::new(), Vec::new());
         for op in Ops::of(changes.payload()) {
-            settled.extend(self.ledger.take(&op?, start, &mut batch, |key| place_of(db, key))?);
+            match op? {
+                // One after the other, each finds its place beside the one before.
+                Op::Put { key, value } if key.first() == Some(&keys::CHANGE) => in_order.push((key, value)),
+                op => settled.extend(self.ledger.take(&op, start, &mut batch, |key| place_of(db, key))?),
+            }
+        }
+        for (key, value) in in_order {
+            batch.put(key, value);
         }
         for (hole, place) in settled {
             changes.settle(hole, place);

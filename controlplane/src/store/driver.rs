@@ -18,6 +18,7 @@ use super::flaw::{Flaw, Planted};
 use super::group::{MemberChange, can_spare};
 use super::kv::Error;
 use super::log::{Kept, Log, Position};
+use super::notice::{Notices, is_notice};
 use super::recent::GENERATION_MAX;
 
 /// Bytes of entries in one message to a follower.
@@ -63,6 +64,7 @@ pub(super) struct Driver {
     heard: HashMap<u64, u64>,
     /// To be proposed together.
     gathered: Vec<Entry>,
+    notices: Notices,
 }
 
 /// What must be done before the driver can go on.
@@ -143,12 +145,14 @@ impl Driver {
             max_committed_size_per_ready: APPLY_BYTES_MAX,
             check_quorum: true,
             pre_vote: true,
+            // See `notices`.
+            skip_bcast_commit: true,
             ..Config::default()
         };
         let logger = slog::Logger::root(super::trace::Forward, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|error| error.to_string())?;
-        let gathered = Vec::new();
-        let mut driver = Driver { node, setup, applied, gathered, ticks: 0, heard: HashMap::new() };
+        let (gathered, notices) = (Vec::new(), Notices::default());
+        let mut driver = Driver { node, setup, applied, gathered, notices, ticks: 0, heard: HashMap::new() };
         driver.node.mut_store().planted = setup.planted;
         driver.settle_timeout();
         Ok(driver)
@@ -268,8 +272,12 @@ impl Driver {
             message.commit = last;
         }
         self.count_learner(&mut message);
+        let is_notice = is_notice(&message);
         // What comes from somebody who is not a member, or not any more, is refused; that is no fault of ours.
         let _ = self.node.step(message);
+        if is_notice {
+            self.node.raft.msgs.retain(|answer| !self::is_notice(answer));
+        }
         self.settle_timeout();
         Ok(())
     }
@@ -363,6 +371,12 @@ impl Driver {
         self.node.report_unreachable(to);
     }
 
+    /// Messages for followers that do not know yet how much is settled, and have nothing else to hear. For the time when
+    /// there is nothing else to do.
+    pub(super) fn notices(&mut self) -> Vec<Message> {
+        self.notices.due(&self.node.raft, self.setup.planted)
+    }
+
     pub(super) fn next(&mut self) -> Option<Step> {
         if !self.node.has_ready() {
             return None;
@@ -390,6 +404,7 @@ impl Driver {
             self.node.mut_store().restore(before, metadata.get_conf_state().clone());
             self.applied = metadata.index;
         }
+        self.notices.note(&step.messages);
         let last = self.node.store().last();
         step.replaces = step.entries.first().is_some_and(|entry| entry.index <= last);
         self.node.mut_store().append(&step.entries);
@@ -412,6 +427,7 @@ impl Driver {
         let mut messages = ready.take_persisted_messages();
         let mut light = self.node.advance_append(ready);
         messages.append(&mut light.take_messages());
+        self.notices.note(&messages);
         let applied = self.applied;
         let mut settled = light.take_committed_entries();
         settled.retain(|entry| entry.index > applied);

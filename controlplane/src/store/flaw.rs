@@ -47,6 +47,8 @@ pub(super) enum Flaw {
     LeaseTimeFromBefore,
     /// What keys were is remembered past a snapshot that has replaced them.
     RememberedTooLong,
+    /// A follower is told that more is settled than is known to match.
+    SettledTooFar,
 }
 
 /// The flaw that was planted in a member, if any.

@@ -77,6 +77,10 @@ impl Sender {
 // === impl Receiver ===
 
 impl Receiver {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.waiting.lock().events.is_empty()
+    }
+
     /// Waits until something comes, other than a read if those may wait, or until it is time. At most so many events.
     ///
     /// A receiver that yields lets others go first before it sleeps and when it is woken: to be woken costs more, and on one

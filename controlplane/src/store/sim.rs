@@ -22,7 +22,7 @@ const SEEDS_IN_CI: u64 = 20_000;
 /// A planted bug has to be found within so many.
 const SEEDS_TO_FIND: u64 = 500;
 
-const FLAWS: [Flaw; 21] = [
+const FLAWS: [Flaw; 22] = [
     Flaw::AnswersBeforeSync,
     Flaw::VoteNotSynced,
     Flaw::AppliedApart,
@@ -44,6 +44,7 @@ const FLAWS: [Flaw; 21] = [
     Flaw::KeyStaysAttached,
     Flaw::LeaseTimeFromBefore,
     Flaw::RememberedTooLong,
+    Flaw::SettledTooFar,
 ];
 
 /// How often each thing happened, by name.

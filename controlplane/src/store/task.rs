@@ -111,6 +111,9 @@ impl Task {
                 wake_at = wake_at.min(Instant::now() + LOOK_EVERY);
             }
             let is_sole = self.member.driver.is_sole();
+            if self.events.is_empty() {
+                self.notify();
+            }
             let came = self.events.receive(wake_at, self.member.is_asking(), is_sole, BATCH_MAX);
             let now = Instant::now();
             if self.space.is_time(now) {
@@ -170,6 +173,13 @@ impl Task {
             !is_same
         });
         Ok(())
+    }
+
+    /// Tells the others what is settled. While more comes in, what is sent because of that will say it.
+    fn notify(&mut self) {
+        for message in self.member.driver.notices() {
+            perform(&self.history, &*self.carrier, &self.members, Effect::Send(Box::new(message), None));
+        }
     }
 
     /// Compacts what is older than the window, compares digests and removes a little garbage. Returns when to come

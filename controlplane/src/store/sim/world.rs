@@ -38,6 +38,7 @@ pub(super) const EVENTS: &[&str] = &[
     "a restart",
     "a leader",
     "a leader asked to step down",
+    "a notice",
     "a snapshot",
     "a learner added",
     "a learner promoted",
@@ -307,6 +308,11 @@ impl World {
         let Some(member) = self.nodes.get_mut(&id).and_then(|node| node.member.as_mut()) else { return Ok(()) };
         let mut effects = Vec::new();
         let ended = member.flush(&mut |effect| effects.push(effect));
+        // A thread does so when nothing else waits for it.
+        let is_idle = self.dice.per_mille(500);
+        let notices = if is_idle && ended.is_ok() { member.driver.notices() } else { Vec::new() };
+        let is_told = !notices.is_empty();
+        effects.extend(notices.into_iter().map(|message| Effect::Send(Box::new(message), None)));
         let leads = member.driver.is_leader().then(|| member.driver.term());
         let record = ended.is_ok().then(|| member.record().clone());
         if let Some(term) = leads
@@ -316,6 +322,9 @@ impl World {
         }
         if let Some(record) = record {
             self.oracle.stands(id, &record)?;
+        }
+        if is_told {
+            self.count("a notice");
         }
         if ended.is_err() {
             // A reader looks at the disk, and by now that may hold what nobody was told.
