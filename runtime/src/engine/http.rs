@@ -114,7 +114,8 @@ impl Server {
             if exceeded {
                 end(&exited, Exit::OutOfMemory);
             }
-            guests.config.stderr.write(format!("request failed: {error:?}\n").as_bytes());
+            // With the guest's own stack, if it has one, and not with this process's.
+            guests.config.stderr.write(format!("request failed: {error:#}\n").as_bytes());
         };
         Work::new(Box::pin(run), pace, batch)
     }

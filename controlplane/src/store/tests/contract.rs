@@ -453,9 +453,10 @@ pub(super) async fn what_is_attached_goes_with_its_lease(kv: &(impl Kv + Leases)
 }
 
 pub(super) async fn a_lease_that_nobody_keeps_ends(kv: &(impl Kv + Leases)) {
+    // Before the store can have begun to count.
+    let began = tokio::time::Instant::now();
     let (kept, left) = (kv.grant(1, 2).await.unwrap(), kv.grant(2, 2).await.unwrap());
     write(kv, vec![attach("kept", "1", kept.id), attach("left", "1", left.id)]).await;
-    let began = tokio::time::Instant::now();
     let mut gone =
         kv.watch(Watch { keys: KeyRange::key("left"), from: kv.revision() + 1, previous: false }).await.unwrap();
     let mut sign_of_life = tokio::time::interval(Duration::from_millis(500));
