@@ -272,11 +272,11 @@ impl Driver {
             message.commit = last;
         }
         self.count_learner(&mut message);
-        let is_notice = is_notice(&message);
+        let wants_no_answer = is_notice(&message);
         // What comes from somebody who is not a member, or not any more, is refused; that is no fault of ours.
         let _ = self.node.step(message);
-        if is_notice {
-            self.node.raft.msgs.retain(|answer| !self::is_notice(answer));
+        if wants_no_answer {
+            self.node.raft.msgs.retain(|answer| !is_notice(answer));
         }
         self.settle_timeout();
         Ok(())
