@@ -256,16 +256,10 @@ impl Writer {
         }
         let start = self.journal.next(changes.payload().len()).map_err(|error| broken(&error))?;
         let mut batch = WriteBatch::default();
-        let (mut settled, mut in_order) = (Vec::new(), Vec::new());
-        for op in Ops::of(changes.payload()) {
-            match op? {
-                // One after the other, each finds its place beside the one before.
-                Op::Put { key, value } if key.first() == Some(&keys::CHANGE) => in_order.push((key, value)),
-                op => settled.extend(self.ledger.take(&op, start, &mut batch, |key| place_of(db, key))?),
-            }
-        }
-        for (key, value) in in_order {
-            batch.put(key, value);
+        let ops: Vec<Op<'_>> = Ops::of(changes.payload()).collect::<Result<_, _>>()?;
+        let mut settled = Vec::new();
+        for op in in_order(&ops) {
+            settled.extend(self.ledger.take(op, start, &mut batch, |key| place_of(db, key))?);
         }
         for (hole, place) in settled {
             changes.settle(hole, place);
@@ -277,6 +271,29 @@ impl Writer {
         put(db, batch, &mut self.ledger, self.journal.end())?;
         Ok(bytes)
     }
+}
+
+/// The changes of a batch, with the new versions in the order of their keys: the database looks for the place of each from
+/// where the one before has gone. Each is a row of its own; but entries in which their values lie may go in the same batch.
+fn in_order<'a>(ops: &'a [Op<'a>]) -> Vec<&'a Op<'a>> {
+    let (mut ordered, mut versions) = (Vec::with_capacity(ops.len()), Vec::new());
+    let settle = |ordered: &mut Vec<&'a Op<'a>>, versions: &mut Vec<&'a Op<'a>>| {
+        versions.sort_unstable_by_key(|op| op.key());
+        ordered.append(versions);
+    };
+    for op in ops {
+        match op {
+            op if op.is_new_version() => versions.push(op),
+            op => {
+                if matches!(op, Op::DeleteRange { .. }) {
+                    settle(&mut ordered, &mut versions);
+                }
+                ordered.push(op);
+            }
+        }
+    }
+    settle(&mut ordered, &mut versions);
+    ordered
 }
 
 /// What the database says of the journal.
@@ -334,4 +351,40 @@ fn apart(key: &[u8], value: &[u8]) -> Result<Option<(Vec<u8>, Place)>, String> {
 
 fn broken(error: &std::io::Error) -> String {
     format!("the journal cannot be read or written: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::kv::KeyValue;
+    use crate::store::medium::{Batch as _, Within};
+    use crate::store::state::Versions as _;
+    use bytes::Bytes;
+    use raft::eraftpb::Entry;
+
+    #[test]
+    fn a_value_may_lie_in_an_entry_that_goes_in_the_same_batch() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = Base::open(dir.path(), true, 1 << 20).unwrap();
+        let at = Head { revision: 2, compacted: 0 };
+        let data: Vec<u8> = (0..=250).cycle().take(2000).collect();
+        let mut changes = Changes::default();
+        changes.put_apart(&keys::entry(4), &keys::entry_head(&Entry { index: 4, ..Entry::default() }), &data, None);
+        base.write(changes, at, false).unwrap();
+        let mut changes = Changes::default();
+        for (key, from) in [("one", 900), ("another", 100)] {
+            let kv = KeyValue { create_revision: 2, version: 1, ..KeyValue::gone(Bytes::from(key), 2) };
+            let mut head = Vec::new();
+            keys::put_head(&mut head, &kv, false);
+            let within = Some(Within { entry: 4, at: from });
+            changes.put_apart(&keys::version(key.as_bytes(), 2), &head, &data[from..from + 800], within);
+        }
+        changes.delete_range(&keys::entry(1), &keys::entry(5));
+        base.write(changes, at, true).unwrap();
+        for (key, from) in [("one", 900), ("another", 100)] {
+            let found = base.with(Sight::Any, |view| view.at(&Bytes::from(key), 2, true)).unwrap().unwrap();
+            assert_eq!(found.value, data[from..from + 800], "{key}");
+        }
+        assert!(base.with(Sight::Any, |view| view.entries(1)).unwrap().is_empty());
+    }
 }

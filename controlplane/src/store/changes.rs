@@ -4,6 +4,7 @@ use bytes::BufMut as _;
 use prost::encoding::{decode_varint, encode_varint};
 
 use super::journal::{Place, RECORD_HEAD_BYTES};
+use super::keys;
 use super::medium::{Batch, Within};
 
 /// Smaller bodies lie with their keys.
@@ -158,6 +159,28 @@ impl Batch for Changes {
 
     fn delete_range(&mut self, from: &[u8], to: &[u8]) {
         self.begin(DELETE_RANGE, &[from, to]);
+    }
+}
+
+// === impl Op ===
+
+impl Op<'_> {
+    /// The key of the row, or of the first one.
+    pub(super) fn key(&self) -> &[u8] {
+        match self {
+            Op::Put { key, .. } | Op::Here { key, .. } | Op::Within { key, .. } | Op::There { key, .. } => key,
+            Op::Delete { key } | Op::DeleteRange { from: key, .. } => key,
+        }
+    }
+
+    /// Does it add a version of a key? One that was moved was there before.
+    pub(super) fn is_new_version(&self) -> bool {
+        let is_put = match self {
+            Op::Here { from, .. } => from.is_none(),
+            Op::Put { .. } | Op::Within { .. } | Op::There { .. } => true,
+            Op::Delete { .. } | Op::DeleteRange { .. } => false,
+        };
+        is_put && self.key().first() == Some(&keys::DATA)
     }
 }
 

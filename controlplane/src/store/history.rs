@@ -209,7 +209,7 @@ impl History {
         if next <= ring.begins_after {
             return Taken::Past;
         }
-        let first = ring.entries.partition_point(|entry| entry.recorded.revision < next);
+        let first = ring.position(next);
         let mut batch = ChangeBatch::default();
         for Entry { recorded, .. } in ring.entries.range(first..) {
             if batch.changes.len() >= BATCH_CHANGES_MAX {
@@ -237,6 +237,17 @@ impl Ring {
             self.bytes -= entry.bytes;
             self.begins_after = entry.recorded.revision;
         }
+    }
+
+    /// Where the first entry of `revision` or later is.
+    fn position(&self, revision: u64) -> usize {
+        // Nearly always revisions follow each other without a gap, and whoever asks needs the last few.
+        let newest = self.entries.back().map_or(0, |entry| entry.recorded.revision);
+        let is_before = |index: usize| self.entries.get(index).is_some_and(|entry| entry.recorded.revision < revision);
+        let behind = (newest + 1).saturating_sub(revision);
+        let guess = self.entries.len().saturating_sub(usize::try_from(behind).unwrap_or(usize::MAX));
+        let is_it = !is_before(guess) && (guess == 0 || is_before(guess - 1));
+        if is_it { guess } else { self.entries.partition_point(|entry| entry.recorded.revision < revision) }
     }
 
     fn mark(&mut self, at: Instant, revision: u64) {

@@ -7,18 +7,22 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::kv::{Change, KeyRange, KeyValue};
 use super::state::{Failure, Versions};
 
-/// Keys of one generation; with keys of 50 bytes, both take 8 MiB at most.
-pub(super) const GENERATION_MAX: usize = 32 * 1024;
+/// Keys of one generation; with keys of 50 bytes, both take 14 MiB at most.
+pub(super) const GENERATION_MAX: usize = 56 * 1024;
 
 pub(super) struct Recent {
-    young: HashMap<Bytes, Option<Known>>,
-    old: HashMap<Bytes, Option<Known>>,
+    young: Generation,
+    old: Generation,
     generation_max: usize,
 }
+
+/// The keys are copies: one that was written may share its memory with a whole request.
+type Generation = HashMap<Box<[u8]>, Option<Known>, RandomState>;
 
 /// A version without its key and value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +43,7 @@ pub(super) struct Remembered<'a, V> {
 
 impl Recent {
     pub(super) fn new(generation_max: usize) -> Recent {
-        Recent { young: HashMap::new(), old: HashMap::new(), generation_max }
+        Recent { young: Generation::default(), old: Generation::default(), generation_max }
     }
 
     /// Takes over what was written.
@@ -59,27 +63,30 @@ impl Recent {
     fn insert(&mut self, key: &[u8], known: Option<Known>) {
         match self.young.get_mut(key) {
             Some(slot) => *slot = known,
-            // A copy, because the key may share its memory with a whole request.
-            None => self.add(Bytes::copy_from_slice(key), known),
+            None => self.add(key.into(), known),
         }
     }
 
-    fn add(&mut self, key: Bytes, known: Option<Known>) {
+    fn add(&mut self, key: Box<[u8]>, known: Option<Known>) {
         if self.young.len() >= self.generation_max {
-            self.old = std::mem::take(&mut self.young);
+            // The room of the old one will be needed again.
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert(key, known);
     }
 
     /// The outer `None`: not known here. The inner one: there is no such key.
-    fn get(&mut self, key: &[u8]) -> Option<Option<KeyValue>> {
-        if let Some((key, known)) = self.young.get_key_value(key) {
-            return Some(known.map(|known| known.version_of(key)));
-        }
-        let (key, known) = self.old.remove_entry(key)?;
-        let found = known.map(|known| known.version_of(&key));
-        self.add(key, known);
-        Some(found)
+    fn get(&mut self, key: &Bytes) -> Option<Option<KeyValue>> {
+        let known = match self.young.get(&**key) {
+            Some(known) => *known,
+            None => {
+                let (kept, known) = self.old.remove_entry(&**key)?;
+                self.add(kept, known);
+                known
+            }
+        };
+        Some(known.map(|known| known.version_of(key)))
     }
 }
 
@@ -106,7 +113,7 @@ impl<'a, V: Versions> Remembered<'a, V> {
 }
 
 impl<V: Versions> Versions for Remembered<'_, V> {
-    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
+    fn at(&mut self, key: &Bytes, revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
         if revision != u64::MAX || values {
             return self.base.at(key, revision, values);
         }
@@ -147,7 +154,7 @@ mod tests {
     }
 
     fn known(recent: &mut Recent, key: &str) -> Option<Option<u64>> {
-        recent.get(key.as_bytes()).map(|kv| kv.map(|kv| kv.mod_revision))
+        recent.get(&Bytes::copy_from_slice(key.as_bytes())).map(|kv| kv.map(|kv| kv.mod_revision))
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) enum Failure {
 /// The versions of keys that are settled, and the leases.
 pub(super) trait Versions {
     /// What `key` was at `revision`. Without `values`, the value may be missing.
-    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure>;
+    fn at(&mut self, key: &Bytes, revision: u64, values: bool) -> Result<Option<KeyValue>, Failure>;
 
     /// Hands over the keys of a range as they were at `revision`, in order, until told to stop. Without `values`,
     /// the values may be missing.
@@ -481,7 +481,7 @@ impl<'a, V: Versions> Staged<'a, V> {
 }
 
 impl<V: Versions> Versions for Staged<'_, V> {
-    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
+    fn at(&mut self, key: &Bytes, revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
         match self.fresh.version(key, revision) {
             Some(version) => Ok(version.cloned()),
             None => self.base.at(key, revision, values),
@@ -543,7 +543,8 @@ impl<V: Versions> Versions for Staged<'_, V> {
 
 impl Table {
     fn push(&mut self, key: Bytes, revision: u64, version: Option<KeyValue>) {
-        self.versions.entry(key).or_default().push((revision, version));
+        // Most are written once in a batch.
+        self.versions.entry(key).or_insert_with(|| Vec::with_capacity(1)).push((revision, version));
     }
 
     /// A key goes from one lease to another; 0 is none.
@@ -601,7 +602,7 @@ fn newest(versions: &[(u64, Option<KeyValue>)], revision: u64) -> Option<Option<
 }
 
 impl Versions for Table {
-    fn at(&mut self, key: &[u8], revision: u64, _values: bool) -> Result<Option<KeyValue>, Failure> {
+    fn at(&mut self, key: &Bytes, revision: u64, _values: bool) -> Result<Option<KeyValue>, Failure> {
         Ok(self.version(key, revision).flatten().cloned())
     }
 

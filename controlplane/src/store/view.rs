@@ -40,8 +40,8 @@ impl<'a> View<'a> {
     }
 
     /// A version as the database has it; `None`: it is a deletion.
-    fn version(&self, prefix: &[u8], at: u64, bytes: &[u8], values: bool) -> Result<Option<KeyValue>, Failure> {
-        let found = keys::version_of(keys::unescape(prefix), at, bytes).map_err(Failure::Broken)?;
+    fn version(&self, key: Bytes, at: u64, bytes: &[u8], values: bool) -> Result<Option<KeyValue>, Failure> {
+        let found = keys::version_of(key, at, bytes).map_err(Failure::Broken)?;
         let Some((mut kv, body)) = found else { return Ok(None) };
         if values {
             let of = |failure: Failure| match failure {
@@ -194,7 +194,7 @@ impl Versions for View<'_> {
         self.check().map(|()| attached)
     }
 
-    fn at(&mut self, key: &[u8], revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
+    fn at(&mut self, key: &Bytes, revision: u64, values: bool) -> Result<Option<KeyValue>, Failure> {
         let mut wanted = keys::data_prefix(key);
         let prefix_length = wanted.len();
         wanted.extend_from_slice(&(!revision).to_be_bytes());
@@ -203,7 +203,7 @@ impl Versions for View<'_> {
             return self.check().map(|()| None);
         };
         match keys::split_version(found) {
-            Some((prefix, at)) if *prefix == wanted[..prefix_length] => self.version(prefix, at, value, values),
+            Some((prefix, at)) if *prefix == wanted[..prefix_length] => self.version(key.clone(), at, value, values),
             _ => Ok(None),
         }
     }
@@ -235,7 +235,7 @@ impl Versions for View<'_> {
                 keys::split_version(found).ok_or_else(|| Failure::Broken("a key of the data is garbled".into()))?;
             let is_done = *prefix == *done;
             if !is_done && at <= revision {
-                let version = self.version(prefix, at, value, values)?;
+                let version = self.version(keys::unescape(prefix), at, value, values)?;
                 if !version.is_none_or(&mut *each) {
                     return Ok(());
                 }
