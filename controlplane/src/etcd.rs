@@ -20,9 +20,12 @@ pub mod wire;
 
 pub use listen::{Config, Security, serve};
 
+use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http_body::Body as HttpBody;
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
@@ -52,6 +55,9 @@ pub(crate) struct Face {
     stop: CancellationToken,
 }
 
+/// An answer that is on its way.
+pub(crate) type Answered = BoxFuture<'static, http::Response<Body>>;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 // === impl Face ===
@@ -80,109 +86,114 @@ impl Face {
         }
     }
 
-    /// Answers one call.
-    pub(crate) async fn answer<B>(self: Arc<Self>, request: http::Request<B>) -> http::Response<Body>
+    /// Answers one call. What it takes to wait is in memory of its own, as much as that call needs.
+    pub(crate) fn answer<B>(self: Arc<Self>, request: http::Request<B>) -> Answered
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         let wants_leader = request.headers().get("hasleader").is_some_and(|value| value == "true");
         if wants_leader && self.members.borrow().leader.is_none() {
-            return refusal::no_leader().into_http();
+            return at_once(refusal::no_leader());
         }
-        let path = request.uri().path().trim_start_matches('/').to_owned();
-        let (service, method) = path.split_once('/').unwrap_or((&path, ""));
+        let uri = request.uri().clone();
+        let path = uri.path().trim_start_matches('/');
+        let (service, method) = path.split_once('/').unwrap_or((path, ""));
         match (service.strip_prefix("etcdserverpb.").unwrap_or_default(), method) {
-            ("KV", method) => self.answer_kv(method, request).await,
+            ("KV", method) => self.answer_kv(method, request),
             ("Watch", "Watch") => conversation(request, |requests| watch::watch(self, requests, wants_leader)),
             ("Watch", _) => unknown(service, method),
-            ("Lease", method) => self.answer_lease(method, request).await,
-            ("Maintenance", method) => self.answer_maintenance(method, request).await,
-            ("Cluster", method) => self.answer_cluster(method, request).await,
-            ("Auth", method) => self.answer_auth(method, request).await,
-            _ => refusal::unknown_service(service).into_http(),
+            ("Lease", method) => self.answer_lease(method, request),
+            ("Maintenance", method) => self.answer_maintenance(method, request),
+            ("Cluster", method) => self.answer_cluster(method, request),
+            ("Auth", method) => self.answer_auth(method, request),
+            _ => at_once(refusal::unknown_service(service)),
         }
     }
 
-    async fn answer_kv<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    fn answer_kv<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> Answered
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         match method {
-            "Range" => unary(request, |asked| kv::range(self, asked)).await,
-            "Put" => unary(request, |asked| kv::put(self, asked)).await,
-            "DeleteRange" => unary(request, |asked| kv::delete(self, asked)).await,
-            "Txn" => unary(request, |asked| kv::txn(self, asked)).await,
-            "Compact" => unary(request, |asked| kv::compact(self, asked)).await,
+            "Range" => unary(request, |asked| kv::range(self, asked)),
+            "Put" => unary(request, |asked| kv::put(self, asked)),
+            "DeleteRange" => unary(request, |asked| kv::delete(self, asked)),
+            "Txn" => unary(request, |asked| kv::txn(self, asked)),
+            "Compact" => unary(request, |asked| kv::compact(self, asked)),
             _ => unknown("etcdserverpb.KV", method),
         }
     }
 
-    async fn answer_lease<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    fn answer_lease<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> Answered
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         match method {
-            "LeaseGrant" => unary(request, |asked| lease::grant(self, asked)).await,
-            "LeaseRevoke" => unary(request, |asked| lease::revoke(self, asked)).await,
-            "LeaseKeepAlive" => streaming(request, |requests| lease::keep_alive(self, requests)).await,
-            "LeaseTimeToLive" => unary(request, |asked| lease::time_to_live(self, asked)).await,
-            "LeaseLeases" => unary(request, |asked| lease::leases(self, asked)).await,
+            "LeaseGrant" => unary(request, |asked| lease::grant(self, asked)),
+            "LeaseRevoke" => unary(request, |asked| lease::revoke(self, asked)),
+            "LeaseKeepAlive" => streaming(request, |requests| lease::keep_alive(self, requests)),
+            "LeaseTimeToLive" => unary(request, |asked| lease::time_to_live(self, asked)),
+            "LeaseLeases" => unary(request, |asked| lease::leases(self, asked)),
             _ => unknown("etcdserverpb.Lease", method),
         }
     }
 
-    async fn answer_cluster<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    fn answer_cluster<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> Answered
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         match method {
-            "MemberList" => unary(request, |asked| cluster::list(self, asked)).await,
-            "MemberAdd" => unary(request, |asked| cluster::add(self, asked)).await,
-            "MemberRemove" => unary(request, |asked| cluster::remove(self, asked)).await,
-            "MemberPromote" => unary(request, |asked| cluster::promote(self, asked)).await,
-            "MemberUpdate" => unary(request, |asked| cluster::update(self, asked)).await,
+            "MemberList" => unary(request, |asked| cluster::list(self, asked)),
+            "MemberAdd" => unary(request, |asked| cluster::add(self, asked)),
+            "MemberRemove" => unary(request, |asked| cluster::remove(self, asked)),
+            "MemberPromote" => unary(request, |asked| cluster::promote(self, asked)),
+            "MemberUpdate" => unary(request, |asked| cluster::update(self, asked)),
             _ => unknown("etcdserverpb.Cluster", method),
         }
     }
 
-    async fn answer_auth<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    fn answer_auth<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> Answered
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         match method {
-            "AuthStatus" => unary(request, |asked| auth::status(self, asked)).await,
-            "UserList" | "RoleList" | "AuthDisable" => unary(request, |asked| auth::nothing(self, asked)).await,
-            "Authenticate" => unary(request, |asked| auth::not_enabled(self, asked)).await,
-            _ => unary(request, |asked| auth::not_here(self, asked)).await,
+            "AuthStatus" => unary(request, |asked| auth::status(self, asked)),
+            "UserList" | "RoleList" | "AuthDisable" => unary(request, |asked| auth::nothing(self, asked)),
+            "Authenticate" => unary(request, |asked| auth::not_enabled(self, asked)),
+            _ => unary(request, |asked| auth::not_here(self, asked)),
         }
     }
 
-    async fn answer_maintenance<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> http::Response<Body>
+    fn answer_maintenance<B>(self: Arc<Self>, method: &str, request: http::Request<B>) -> Answered
     where
         B: HttpBody<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError> + Send,
     {
         match method {
-            "Status" => unary(request, |asked| maintenance::status(self, asked)).await,
-            "Alarm" => unary(request, |asked| maintenance::alarm(self, asked)).await,
-            "Defragment" => unary(request, |asked| maintenance::defragment(self, asked)).await,
-            "Hash" => unary(request, |asked| maintenance::hash(self, asked)).await,
-            "HashKV" => unary(request, |asked| maintenance::hash_kv(self, asked)).await,
-            "MoveLeader" => unary(request, |asked| maintenance::move_leader(self, asked)).await,
-            "Snapshot" => answers(request, |asked| snapshot::snapshot(self, asked)).await,
-            "Downgrade" => unary(request, |asked| maintenance::downgrade(self, asked)).await,
+            "Status" => unary(request, |asked| maintenance::status(self, asked)),
+            "Alarm" => unary(request, |asked| maintenance::alarm(self, asked)),
+            "Defragment" => unary(request, |asked| maintenance::defragment(self, asked)),
+            "Hash" => unary(request, |asked| maintenance::hash(self, asked)),
+            "HashKV" => unary(request, |asked| maintenance::hash_kv(self, asked)),
+            "MoveLeader" => unary(request, |asked| maintenance::move_leader(self, asked)),
+            "Snapshot" => answers(request, |asked| snapshot::snapshot(self, asked)),
+            "Downgrade" => unary(request, |asked| maintenance::downgrade(self, asked)),
             _ => unknown("etcdserverpb.Maintenance", method),
         }
     }
 }
 
-fn unknown(service: &str, method: &str) -> http::Response<Body> {
-    refusal::unknown_method(service, method).into_http()
+fn unknown(service: &str, method: &str) -> Answered {
+    at_once(refusal::unknown_method(service, method))
+}
+
+fn at_once(refusal: Status) -> Answered {
+    future::ready(refusal.into_http()).boxed()
 }
 
 /// On the wire, revisions and counts are signed.

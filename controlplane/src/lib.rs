@@ -13,6 +13,7 @@ pub mod peers;
 pub mod members;
 pub mod etcd;
 pub mod pki;
+mod ahead;
 mod listener;
 mod pieces;
 pub mod apiserver;

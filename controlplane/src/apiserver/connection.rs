@@ -5,6 +5,7 @@
 
 use super::body::{Body, BoxError};
 use super::{Front, answer};
+use crate::ahead::Ahead;
 use crate::peers;
 use crate::pki::certificate::Subject;
 use api::Rejected;
@@ -33,7 +34,7 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Serves what one client asks, until either side ends the connection.
 pub(super) async fn serve(front: Arc<Front>, acceptor: TlsAcceptor, tcp: TcpStream) -> Result<(), BoxError> {
     tcp.set_nodelay(true)?;
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(Ahead::new(tcp)));
     let stream = handshake.await.map_err(|_| "no TLS handshake in time")??;
     let session = stream.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(b"h2");

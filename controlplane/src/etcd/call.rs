@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::future::MapOk;
-use futures::{Stream, TryFutureExt as _};
+use futures::{FutureExt as _, Stream, TryFutureExt as _};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
@@ -17,7 +17,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
 use tonic::server::{Grpc, ServerStreamingService, StreamingService};
 use tonic::{Request, Response, Status};
 
-use super::refusal;
+use super::{Answered, at_once, refusal};
 
 /// What a request may weigh: etcd's limit, and half a mebibyte for what surrounds keys and values.
 pub(super) const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -47,24 +47,29 @@ const PREFIX_BYTES: usize = 5;
 
 /// A question and an answer. By hand, because most calls are of this kind and of a few microseconds, to which tonic's
 /// buffers of 8 KiB for each message would add as many.
-pub(super) async fn unary<Q, A, F, T, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+pub(super) fn unary<Q, A, F, T, B>(request: http::Request<B>, act: F) -> Answered
 where
     Q: Message + Default + 'static,
     A: Message + 'static,
-    F: FnOnce(Q) -> T,
-    T: Future<Output = Result<A, Status>>,
+    F: FnOnce(Q) -> T + Send + 'static,
+    T: Future<Output = Result<A, Status>> + Send,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
-    let answered = async {
-        check_encoding(request.headers())?;
-        let question = Q::decode(message(request.into_body()).await?);
+    if let Err(status) = check_encoding(request.headers()) {
+        return at_once(status);
+    }
+    // The rest of the request is not needed any more, and is not kept until the answer comes.
+    let body = request.into_body();
+    let answered = async move {
+        let question = Q::decode(message(body).await?);
         act(question.map_err(|error| Status::internal(format!("grpc: the request is garbled: {error}")))?).await
     };
-    match answered.await {
+    let respond = |answered: Result<A, Status>| match answered {
         Ok(answer) => respond(Answer::new(&answer)),
         Err(status) => status.into_http(),
-    }
+    };
+    answered.map(respond).boxed()
 }
 
 /// No client of etcd compresses unless it is told to.
@@ -116,36 +121,36 @@ fn whole(bytes: &[u8]) -> Result<Option<&[u8]>, Status> {
 }
 
 /// A question, and a stream of answers.
-pub(super) async fn answers<Q, A, F, T, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+pub(super) fn answers<Q, A, F, T, S, B>(request: http::Request<B>, act: F) -> Answered
 where
     Q: Message + Default + 'static,
     A: Message + 'static,
-    F: FnOnce(Q) -> T,
-    T: Future<Output = Result<S, Status>>,
+    F: FnOnce(Q) -> T + Send + 'static,
+    T: Future<Output = Result<S, Status>> + Send + 'static,
     S: Stream<Item = Result<A, Status>> + Send + 'static,
     B: HttpBody + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
     let mut grpc = Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    grpc.server_streaming(Call(Some(act)), request).await
+    async move { grpc.server_streaming(Call(Some(act)), request).await }.boxed()
 }
 
 /// Questions and answers in streams that live as long as either side wants.
-pub(super) async fn streaming<Q, A, F, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+pub(super) fn streaming<Q, A, F, S, B>(request: http::Request<B>, act: F) -> Answered
 where
     Q: Message + Default + 'static,
     A: Message + 'static,
-    F: FnOnce(Streaming<Q>) -> S + Send,
+    F: FnOnce(Streaming<Q>) -> S + Send + 'static,
     S: Stream<Item = Result<A, Status>> + Send + 'static,
     B: HttpBody + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
     let mut grpc = Grpc::new(Prost::<A, Q>::new()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    grpc.streaming(Call(Some(act)), request).await
+    async move { grpc.streaming(Call(Some(act)), request).await }.boxed()
 }
 
 /// Questions one by one, and answers that are framed already, as many at a time as there are.
-pub(super) fn conversation<Q, F, S, B>(request: http::Request<B>, act: F) -> http::Response<Body>
+pub(super) fn conversation<Q, F, S, B>(request: http::Request<B>, act: F) -> Answered
 where
     Q: Message + Default + 'static,
     F: FnOnce(Streaming<Q>) -> S,
@@ -154,11 +159,11 @@ where
     B::Error: Into<BoxError> + Send,
 {
     if let Err(status) = check_encoding(request.headers()) {
-        return status.into_http();
+        return at_once(status);
     }
     let decoder = Prost::<(), Q>::new();
     let questions = Streaming::new_request(decoder, request.into_body(), None, Some(MESSAGE_BYTES_MAX));
-    respond(Answers { frames: Box::pin(act(questions)), is_over: false })
+    future::ready(respond(Answers { frames: Box::pin(act(questions)), is_over: false })).boxed()
 }
 
 fn respond(body: impl HttpBody<Data = Bytes, Error = Status> + Send + 'static) -> http::Response<Body> {

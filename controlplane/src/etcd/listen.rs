@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Clock;
+use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -15,12 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::body::Body;
 
 use super::authority::Tolerant;
 use super::cork::Cork;
 use super::strand::Strand;
-use super::{BoxError, Face};
+use super::{BoxError, Face, at_once};
+use crate::ahead::Ahead;
 use crate::listener;
 use crate::members::Membership;
 use crate::pki::certificate::Subject;
@@ -85,8 +86,9 @@ pub async fn serve(config: Config, store: Store, stop: CancellationToken) -> Res
 
 async fn connect(face: Arc<Face>, acceptor: Option<TlsAcceptor>, clock: Clock, tcp: TcpStream) -> Result<(), BoxError> {
     tcp.set_nodelay(true)?;
-    let Some(acceptor) = acceptor else { return converse(face, tcp, None, Duration::MAX).await };
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp));
+    let stream = Ahead::new(tcp);
+    let Some(acceptor) = acceptor else { return converse(face, stream, None, Duration::MAX).await };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let stream = handshake.await.map_err(|_| "no TLS handshake in time")??;
     let certificates = stream.get_ref().1.peer_certificates();
     let subject = certificates.and_then(|chain| chain.first()).and_then(Subject::of);
@@ -114,13 +116,11 @@ async fn converse(
 ) -> Result<(), BoxError> {
     let stop = face.stop.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (face, refused) = (Arc::clone(&face), refused.clone());
-        async move {
-            Ok::<http::Response<Body>, Infallible>(match refused {
-                Some(why) => Status::permission_denied(format!("etcdserver: permission denied: {why}")).into_http(),
-                None => face.answer(request).await,
-            })
-        }
+        let answered = match &refused {
+            Some(why) => at_once(Status::permission_denied(format!("etcdserver: permission denied: {why}"))),
+            None => Arc::clone(&face).answer(request),
+        };
+        answered.map(Ok::<_, Infallible>)
     });
     let strand = Strand::default();
     let mut builder = http2::Builder::new(strand.clone());

@@ -3,6 +3,7 @@
 use super::asking::{ANSWER_TIMEOUT, QUESTIONS_MAX};
 use super::frame::{self, Answer, Asks, File, Hello, Says};
 use super::{MEMBERS, Outbox, tune, user_name};
+use crate::ahead::Ahead;
 use crate::pki::certificate::Subject;
 use crate::store::Store;
 use crate::store::group::SnapshotData;
@@ -27,7 +28,7 @@ pub struct Inbox {
     outbox: Outbox,
 }
 
-type Wire = Framed<TlsStream<TcpStream>, LengthDelimitedCodec>;
+type Wire = Framed<TlsStream<Ahead<TcpStream>>, LengthDelimitedCodec>;
 
 // === impl Inbox ===
 
@@ -41,8 +42,8 @@ impl Inbox {
     ///
     /// # Errors
     /// It broke, or what came is not what a member of this cluster says to this one.
-    pub async fn serve(&self, stream: TlsStream<TcpStream>, subject: Option<&Subject>) -> io::Result<()> {
-        tune(stream.get_ref().0)?;
+    pub(crate) async fn serve(&self, stream: TlsStream<Ahead<TcpStream>>, subject: Option<&Subject>) -> io::Result<()> {
+        tune(stream.get_ref().0.get_ref())?;
         let mut wire = Framed::new(stream, frame::codec());
         let hello: Hello = frame::decode(within(HELLO_TIMEOUT, wire.next()).await?)?;
         let refusal = self.refusal(&hello, subject);
