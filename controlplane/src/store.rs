@@ -32,6 +32,7 @@ mod member;
 mod notice;
 mod open;
 mod past;
+mod proposals;
 mod queue;
 mod recent;
 mod record;

@@ -9,7 +9,7 @@
 //! one fsync, and the log on disk stays empty. As soon as there is a second member, entries are written first and
 //! applied when a quorum has them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 use raft::{Config, ProgressState, RawNode, ReadState, Ready, SnapshotStatus, StateRole, Storage};
@@ -25,6 +25,9 @@ use super::recent::GENERATION_MAX;
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// Messages with entries that a follower has not yet answered.
 const MESSAGES_IN_FLIGHT_MAX: usize = 128;
+/// Batches of proposals that a leader has under way; what comes meanwhile goes with the next. More would each be
+/// smaller, and take as many messages and syncs.
+const ROUNDS_MAX: usize = 2;
 /// Bytes of proposals that are not committed; more are refused.
 const UNCOMMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of entries that are applied in one go.
@@ -64,6 +67,8 @@ pub(super) struct Driver {
     heard: HashMap<u64, u64>,
     /// To be proposed together.
     gathered: Vec<Entry>,
+    /// The last entry of each batch that was proposed here, as the leader of others, and is not settled yet.
+    rounds: VecDeque<u64>,
     notices: Notices,
 }
 
@@ -151,8 +156,8 @@ impl Driver {
         };
         let logger = slog::Logger::root(super::trace::Forward, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|error| error.to_string())?;
-        let (gathered, notices) = (Vec::new(), Notices::default());
-        let mut driver = Driver { node, setup, applied, gathered, notices, ticks: 0, heard: HashMap::new() };
+        let (gathered, rounds, notices) = (Vec::new(), VecDeque::new(), Notices::default());
+        let mut driver = Driver { node, setup, applied, gathered, rounds, notices, ticks: 0, heard: HashMap::new() };
         driver.node.mut_store().planted = setup.planted;
         driver.settle_timeout();
         Ok(driver)
@@ -178,8 +183,8 @@ impl Driver {
 
     /// Nobody else takes part, so what is durable here is committed.
     pub(super) fn is_sole(&self) -> bool {
-        let conf = self.conf();
-        conf.voters == [self.setup.id] && conf.voters_outgoing.is_empty() && conf.learners.is_empty()
+        let voters = self.node.raft.prs().conf().voters();
+        voters.is_singleton() && voters.contains(self.setup.id) && self.node.raft.prs().iter().count() == 1
     }
 
     /// Does this member take part, as a voter or a learner?
@@ -195,6 +200,12 @@ impl Driver {
     /// What is settled here is at once applied, so the log need not be on disk.
     pub(super) fn leaves_no_log(&self) -> bool {
         self.is_sole() && !self.setup.keeps_log
+    }
+
+    /// What is submitted now is settled and applied before anybody can ask for its entry, which then needs no data.
+    fn settles_now(&self) -> bool {
+        let is_all_applied = self.last() == self.applied || self.setup.planted.is(Flaw::DataLeftOut);
+        self.is_leader() && self.leaves_no_log() && is_all_applied
     }
 
     /// A tenth of a second has gone by.
@@ -308,8 +319,9 @@ impl Driver {
         }
     }
 
-    /// Takes a command for the log, which [`Driver::submit`] proposes. False: there is no leader to propose it to. On
-    /// another member than the leader it is handed on, and may be lost on the way.
+    /// Takes a command for the log, which [`Driver::submit`] proposes; it is asked for data that are not given here.
+    /// False: there is no leader to propose it to. On another member than the leader it is handed on, and may be lost on
+    /// the way.
     pub(super) fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> bool {
         let has_leader = self.leader().is_some();
         if has_leader {
@@ -319,10 +331,25 @@ impl Driver {
     }
 
     /// Proposes what was gathered, in as few messages as it fits into: each would be sent on by itself. Gives back the
-    /// contexts of what was not taken.
-    pub(super) fn submit(&mut self) -> Vec<Vec<u8>> {
+    /// contexts of what was not taken. `data_of` says what belongs to a context.
+    pub(super) fn submit(&mut self, data_of: impl Fn(&[u8]) -> Vec<u8>) -> Vec<Vec<u8>> {
+        let settled = self.node.raft.raft_log.committed;
+        self.rounds.retain(|last| *last > settled);
+        if !self.is_leader() {
+            self.rounds.clear();
+        }
+        if self.gathered.is_empty() || self.is_holding() {
+            return Vec::new();
+        }
         let mut refused = Vec::new();
-        let mut gathered = std::mem::take(&mut self.gathered).into_iter().peekable();
+        let mut gathered = std::mem::take(&mut self.gathered);
+        if !self.settles_now() {
+            let lack = gathered.iter_mut().filter(|entry| entry.data.is_empty());
+            lack.for_each(|entry| entry.data = data_of(&entry.context));
+            // What is left was given up meanwhile.
+            gathered.retain(|entry| !entry.data.is_empty());
+        }
+        let mut gathered = gathered.into_iter().peekable();
         while gathered.peek().is_some() {
             let mut room = MESSAGE_BYTES_MAX;
             let mut fits = |entry: &Entry| {
@@ -340,7 +367,15 @@ impl Driver {
                 refused.extend(contexts);
             }
         }
+        if self.is_leader() && !self.is_sole() {
+            self.rounds.push_back(self.last());
+        }
         refused
+    }
+
+    /// Does what is proposed wait until something is settled?
+    pub(super) fn is_holding(&self) -> bool {
+        self.rounds.len() >= ROUNDS_MAX
     }
 
     /// Proposes another membership; false if another change is under way, or this member does not lead.
@@ -407,13 +442,16 @@ impl Driver {
         self.notices.note(&step.messages);
         let last = self.node.store().last();
         step.replaces = step.entries.first().is_some_and(|entry| entry.index <= last);
-        self.node.mut_store().append(&step.entries);
         let settled = step.settled.end().map_or(self.applied, |end| end.index);
-        if self.settles_at_once(&step.entries, settled) {
+        let at_once = self.settles_at_once(&step.entries, settled);
+        let is_left_out = |entry: &Entry| entry.data.is_empty() && !entry.context.is_empty();
+        assert!(at_once || !step.entries.iter().any(is_left_out), "others may ask for an entry that has no data");
+        if at_once {
             let mut hard = self.node.raft.hard_state();
             hard.commit = step.entries.last().map_or(hard.commit, |entry| entry.index.max(hard.commit));
             step.hard = Some(hard);
             step.settled.unlogged_from = settled + 1;
+            self.node.mut_store().append(step.entries.clone());
             step.settled.entries.append(&mut step.entries);
         }
         step.settles = step.settled.end();
@@ -423,6 +461,7 @@ impl Driver {
     /// The step is durable, and its settled entries are applied.
     pub(super) fn written(&mut self, step: Step) -> Written {
         self.note_applied(step.settles);
+        self.node.mut_store().append(step.entries);
         let mut ready = step.ready;
         let mut messages = ready.take_persisted_messages();
         let mut light = self.node.advance_append(ready);

@@ -49,6 +49,8 @@ pub(super) enum Flaw {
     RememberedTooLong,
     /// A follower is told that more is settled than is known to match.
     SettledTooFar,
+    /// The data of an entry are left out although it is not settled at once.
+    DataLeftOut,
 }
 
 /// The flaw that was planted in a member, if any.

@@ -23,6 +23,7 @@ use super::kv::{Error, TxnDone};
 use super::lessor::Lessor;
 use super::log::Position;
 use super::medium::{Batch, Medium, Promise};
+use super::proposals::{Proposals, Proposed, Waiting};
 use super::recent::{Recent, Remembered};
 use super::record::Record;
 use super::state::{Failure, Head, Staged};
@@ -66,17 +67,13 @@ pub(super) struct Member<M: Medium, W, R> {
     record: Record,
     id: u64,
     ticks: u64,
-    /// Proposals by the number in their context. The other half of a context is drawn at each start, so an entry of
-    /// an earlier life is never taken for one of this.
-    waiting: BTreeMap<u64, Waiting<W>>,
+    proposals: Proposals<W>,
     /// Reads that nobody was asked about yet.
     unasked: Vec<Reader<R>>,
     reading: BTreeMap<u64, Reading<R>>,
     recent: Recent,
     /// The leases, and in which term this member counts their time as the leader.
     lessor: Option<(u64, Lessor)>,
-    life: u64,
-    last_number: u64,
     garbage: Garbage,
     is_log_on_disk: bool,
     /// The digests of some revisions, to compare with the leader's.
@@ -92,19 +89,6 @@ pub(super) struct Member<M: Medium, W, R> {
     /// Somebody joined or left since that was last asked.
     is_changed: bool,
     planted: Planted,
-}
-
-struct Waiting<W> {
-    proposed: Proposed,
-    ticket: W,
-    until: u64,
-    /// The term that it was proposed in.
-    term: u64,
-}
-
-enum Proposed {
-    Command(Command),
-    Members,
 }
 
 struct Reader<R> {
@@ -173,12 +157,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
             record,
             id,
             ticks: 0,
-            waiting: BTreeMap::new(),
+            proposals: Proposals::new(life),
             unasked: Vec::new(),
             reading: BTreeMap::new(),
             lessor: None,
-            life,
-            last_number: 0,
             garbage: Garbage::default(),
             is_log_on_disk: true,
             checks: VecDeque::new(),
@@ -202,10 +184,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
         self.ticks += 1;
         self.driver.tick();
         let now = self.ticks;
-        let late: Vec<u64> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.until <= now).map(|(number, _)| *number).collect();
-        for number in late {
-            let Some(waiting) = self.waiting.remove(&number) else { continue };
+        for waiting in self.proposals.late(now) {
             if self.planted.is(Flaw::ProposedTwice)
                 && let Proposed::Command(command) = waiting.proposed
             {
@@ -234,9 +213,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
         let (is_leader, term, now) = (self.driver.is_leader(), self.driver.term(), self.ticks);
         let Some((_, lessor)) = self.lessor.as_mut().filter(|(since, _)| is_leader && *since == term) else { return };
         for id in lessor.ended(now) {
-            let number = self.number();
+            let number = self.proposals.number();
             // What is not taken is proposed again.
-            self.driver.propose(self.context(number), Command::Revoke(id).encode());
+            self.driver.propose(self.proposals.context(number), Command::Revoke(id).encode());
         }
     }
 
@@ -281,8 +260,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
         if !self.record.alarms.is_empty() && command.adds() {
             return out(Effect::Answered(ticket, Err(Error::NoSpace)));
         }
-        let number = self.number();
-        let is_taken = self.driver.propose(self.context(number), command.encode());
+        let number = self.proposals.number();
+        let is_taken = self.driver.propose(self.proposals.context(number), Vec::new());
         self.expect(is_taken, number, Proposed::Command(command), ticket, out);
     }
 
@@ -305,8 +284,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
         ticket: W,
         out: &mut impl FnMut(Effect<W, R, M::Image>),
     ) {
-        let number = self.number();
-        let is_taken = self.driver.propose_conf(self.context(number), change);
+        let number = self.proposals.number();
+        let is_taken = self.driver.propose_conf(self.proposals.context(number), change);
         self.expect(is_taken, number, Proposed::Members, ticket, out);
     }
 
@@ -321,8 +300,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
 
     /// Proposes what came since, all at once.
     fn submit(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) {
-        for context in self.driver.submit() {
-            if let Some(waiting) = self.number_of(&context).and_then(|number| self.waiting.remove(&number)) {
+        for context in self.driver.submit(|context| self.proposals.data_of(context)) {
+            if let Some(waiting) = self.proposals.take(&context) {
                 let why = "too much is waiting for a quorum, or another member is about to lead";
                 out(Effect::Answered(waiting.ticket, Err(Error::Unavailable(why.into()))));
             }
@@ -340,7 +319,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
         if is_taken {
             let until = self.ticks + WRITE_TICKS_MAX;
             let term = self.driver.term();
-            self.waiting.insert(number, Waiting { proposed, ticket, until, term });
+            self.proposals.expect(number, Waiting { proposed, ticket, until, term });
             return;
         }
         let why = match self.driver.leader() {
@@ -381,21 +360,6 @@ impl<M: Medium, W, R> Member<M, W, R> {
         }
     }
 
-    fn number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    fn context(&self, number: u64) -> Vec<u8> {
-        [self.life.to_be_bytes(), number.to_be_bytes()].concat()
-    }
-
-    /// The number of a context of this life.
-    fn number_of(&self, context: &[u8]) -> Option<u64> {
-        let (life, number) = context.split_first_chunk::<8>()?;
-        (*life == self.life.to_be_bytes()).then(|| number.try_into().ok().map(u64::from_be_bytes))?
-    }
-
     /// Does all that the driver wants done.
     pub(super) fn flush(&mut self, out: &mut impl FnMut(Effect<W, R, M::Image>)) -> Result<(), Fatal> {
         self.keep_leases()?;
@@ -418,7 +382,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
                 self.write((&step.entries, step.replaces), settled, step.must_sync, out)?;
             }
             for read in &step.reads {
-                if let Some(number) = self.number_of(&read.request_ctx) {
+                if let Some(number) = self.proposals.number_of(&read.request_ctx) {
                     self.reading.entry(number).and_modify(|reading| reading.index = Some(read.index));
                 }
             }
@@ -433,6 +397,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
             self.finish_reads(out);
             self.ask();
             self.offer()?;
+            // What was held back until now.
+            self.submit(out);
         }
         self.incoming = None;
         if self.driver.offered().is_none() {
@@ -466,9 +432,9 @@ impl<M: Medium, W, R> Member<M, W, R> {
         let readers = std::mem::take(&mut self.unasked);
         let number = match self.planted.is(Flaw::ReadContextReused) {
             true => 0,
-            false => self.number(),
+            false => self.proposals.number(),
         };
-        self.driver.read_index(self.context(number));
+        self.driver.read_index(self.proposals.context(number));
         let asked = self.ticks;
         let reading = self.reading.entry(number).or_insert(Reading { readers: Vec::new(), asked, index: None });
         reading.readers.extend(readers);
@@ -607,9 +573,8 @@ impl<M: Medium, W, R> Member<M, W, R> {
     /// because whoever asked can find out now.
     fn overtaken(&mut self, term: u64) -> Vec<(W, Result<TxnDone, Error>)> {
         let term = if self.planted.is(Flaw::ProposedTwice) { 0 } else { term };
-        let overtaken = self.waiting.extract_if(.., |_, waiting| waiting.term < term);
         let lost = || Error::Unknown("the leader changed before the write was settled".into());
-        overtaken.map(|(_, waiting)| (waiting.ticket, Err(lost()))).collect()
+        self.proposals.before(term).into_iter().map(|waiting| (waiting.ticket, Err(lost()))).collect()
     }
 
     /// The commands of entries: as they were proposed here, or else decoded. Membership changes take effect.
@@ -622,7 +587,7 @@ impl<M: Medium, W, R> Member<M, W, R> {
             if !self.planted.is(Flaw::CommitNotKept) {
                 self.record.commit = self.record.commit.max(entry.index);
             }
-            let waiting = self.number_of(&entry.context).and_then(|number| self.waiting.remove(&number));
+            let waiting = self.proposals.take(&entry.context);
             if entry.entry_type() != EntryType::EntryNormal {
                 self.configure(&entry, out)?;
                 out(Effect::Changed(self.members()));
@@ -753,10 +718,10 @@ impl<M: Medium, W, R> Member<M, W, R> {
     /// Tells the group that this member's disk is nearly full, or not any more, unless it knows.
     pub(super) fn alarm(&mut self, is_raised: bool) {
         if self.record.alarms.contains(&self.id) != is_raised && self.driver.is_member() {
-            let number = self.number();
+            let number = self.proposals.number();
             let alarm = Command::Alarm { member: self.id, is_raised };
             // Lost, if there is no leader; whoever asked asks again.
-            self.driver.propose(self.context(number), alarm.encode());
+            self.driver.propose(self.proposals.context(number), alarm.encode());
         }
     }
 
@@ -773,15 +738,15 @@ impl<M: Medium, W, R> Member<M, W, R> {
         let newest = self.checks.front().copied().filter(|(revision, _)| *revision > self.checked);
         let Some((revision, digest)) = newest else { return };
         self.checked = revision;
-        let number = self.number();
-        self.driver.propose(self.context(number), Command::Check { revision, digest }.encode());
+        let number = self.proposals.number();
+        self.driver.propose(self.proposals.context(number), Command::Check { revision, digest }.encode());
     }
 
     /// Forgets the past up to a revision, if this member leads; the others follow.
     pub(super) fn compact(&mut self, revision: u64) {
         if revision > self.record.compacted && self.driver.is_leader() {
-            let number = self.number();
-            self.driver.propose(self.context(number), Command::Compact(revision).encode());
+            let number = self.proposals.number();
+            self.driver.propose(self.proposals.context(number), Command::Compact(revision).encode());
         }
     }
 

@@ -1,7 +1,8 @@
 //! What waits for the thread of a member.
 //!
-//! The thread is woken for what it can act on. A read that comes while others are asked for would only be laid by; it
-//! waits here, because to wake a thread costs more than all else that is done for it.
+//! The thread is woken for what it can act on. A read that comes while others are asked for would only be laid by, and so
+//! would a write while enough are under way; they wait here, because to wake a thread costs more than all else that is
+//! done for them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,10 +35,11 @@ struct Waiting {
     is_closed: bool,
 }
 
-/// How the receiver sleeps.
-#[derive(Clone, Copy)]
-struct Sleep {
-    through_reads: bool,
+/// What does not wake the receiver.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sleep {
+    pub(super) through_reads: bool,
+    pub(super) through_writes: bool,
 }
 
 pub(super) fn new() -> (Sender, Receiver) {
@@ -49,7 +51,11 @@ pub(super) fn new() -> (Sender, Receiver) {
 
 impl Sleep {
     fn goes_on(self, event: &Event) -> bool {
-        self.through_reads && matches!(event, Event::Read { .. })
+        match event {
+            Event::Read { .. } => self.through_reads,
+            Event::Write { .. } => self.through_writes,
+            _ => false,
+        }
     }
 }
 
@@ -81,12 +87,11 @@ impl Receiver {
         self.0.waiting.lock().events.is_empty()
     }
 
-    /// Waits until something comes, other than a read if those may wait, or until it is time. At most so many events.
+    /// Waits until something comes that it does not sleep through, or until it is time. At most so many events.
     ///
     /// A receiver that yields lets others go first before it sleeps and when it is woken: to be woken costs more, and on one
     /// core they only come to send something when they may run. It pays for who has nobody else to hear from.
-    pub(super) fn receive(&self, until: Instant, through_reads: bool, yields: bool, most: usize) -> Vec<Event> {
-        let sleep = Sleep { through_reads };
+    pub(super) fn receive(&self, until: Instant, sleep: Sleep, yields: bool, most: usize) -> Vec<Event> {
         let mut waiting = self.0.waiting.lock();
         for _ in 0..if yields { YIELDS } else { 0 } {
             if !waiting.events.iter().all(|event| sleep.goes_on(event)) {
@@ -121,8 +126,9 @@ impl Drop for Receiver {
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::Command;
     use super::super::member::Ask;
-    use super::super::task::Reader;
+    use super::super::task::{Reader, Writer};
     use super::*;
     use std::time::Duration;
     use tokio::sync::Semaphore;
@@ -132,21 +138,41 @@ mod tests {
         Event::Read { asks: Ask::Point, ticket: Reader { done: tokio::sync::oneshot::channel().0, _permit } }
     }
 
+    fn write() -> Event {
+        let _permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let ticket = Writer { done: tokio::sync::oneshot::channel().0, _permit };
+        Event::Write { command: Command::Compact(1), ticket }
+    }
+
+    #[test]
+    fn writes_wake_nobody_who_has_enough_under_way() {
+        let (sender, receiver) = new();
+        let soon = Instant::now() + Duration::from_millis(20);
+        let sleep = Sleep { through_writes: true, ..Sleep::default() };
+        assert!(sender.send(write()).is_ok() && sender.send(write()).is_ok());
+        assert_eq!(receiver.receive(soon, sleep, false, 9).len(), 2);
+        assert!(Instant::now() >= soon, "they waited, and were taken all the same");
+        assert!(sender.send(write()).is_ok() && sender.send(read()).is_ok());
+        let far = Instant::now() + Duration::from_secs(60);
+        assert_eq!(receiver.receive(far, sleep, false, 9).len(), 2, "a read is not slept through");
+    }
+
     #[test]
     fn reads_wake_nobody_who_may_sleep_through_them() {
         let (sender, receiver) = new();
         let soon = || Instant::now() + Duration::from_millis(20);
         let far = || Instant::now() + Duration::from_secs(60);
-        assert!(receiver.receive(soon(), false, true, 9).is_empty());
+        let (light, heavy) = (Sleep::default(), Sleep { through_reads: true, through_writes: false });
+        assert!(receiver.receive(soon(), light, true, 9).is_empty());
         for _ in 0..3 {
             assert!(sender.send(read()).is_ok());
         }
-        assert_eq!(receiver.receive(far(), false, true, 2).len(), 2, "no more than that");
+        assert_eq!(receiver.receive(far(), light, true, 2).len(), 2, "no more than that");
         let began = Instant::now();
-        assert_eq!(receiver.receive(soon(), true, false, 9).len(), 1, "they are taken all the same");
+        assert_eq!(receiver.receive(soon(), heavy, false, 9).len(), 1, "they are taken all the same");
         assert!(began.elapsed() >= Duration::from_millis(20));
         std::thread::scope(|scope| {
-            let taken = scope.spawn(|| receiver.receive(far(), true, false, 9).len());
+            let taken = scope.spawn(|| receiver.receive(far(), heavy, false, 9).len());
             while sender.0.waiting.lock().sleep.is_none() {
                 std::thread::yield_now();
             }

@@ -22,7 +22,7 @@ const SEEDS_IN_CI: u64 = 20_000;
 /// A planted bug has to be found within so many.
 const SEEDS_TO_FIND: u64 = 500;
 
-const FLAWS: [Flaw; 22] = [
+const FLAWS: [Flaw; 23] = [
     Flaw::AnswersBeforeSync,
     Flaw::VoteNotSynced,
     Flaw::AppliedApart,
@@ -45,6 +45,7 @@ const FLAWS: [Flaw; 22] = [
     Flaw::LeaseTimeFromBefore,
     Flaw::RememberedTooLong,
     Flaw::SettledTooFar,
+    Flaw::DataLeftOut,
 ];
 
 /// How often each thing happened, by name.

@@ -17,7 +17,7 @@ use super::group::{Carrier, Letter, MemberChange, Members, SnapshotData};
 use super::history::History;
 use super::kv::{Error, TxnDone};
 use super::member::{Ask, Effect, Fatal, Member};
-use super::queue::Receiver;
+use super::queue::{Receiver, Sleep};
 use super::space::{LOOK_EVERY, Space};
 
 /// Events that share one batch.
@@ -114,7 +114,9 @@ impl Task {
             if self.events.is_empty() {
                 self.notify();
             }
-            let came = self.events.receive(wake_at, self.member.is_asking(), is_sole, BATCH_MAX);
+            let sleep =
+                Sleep { through_reads: self.member.is_asking(), through_writes: self.member.driver.is_holding() };
+            let came = self.events.receive(wake_at, sleep, is_sole, BATCH_MAX);
             let now = Instant::now();
             if self.space.is_time(now) {
                 // Before anything is written: the disk may have become full since.

@@ -39,6 +39,7 @@ pub(super) const EVENTS: &[&str] = &[
     "a leader",
     "a leader asked to step down",
     "a notice",
+    "a write beside a change of members",
     "a snapshot",
     "a learner added",
     "a learner promoted",
@@ -579,6 +580,12 @@ impl World {
         let mut effects = Vec::new();
         member.propose_conf(change, number, &mut |effect| effects.push(effect));
         self.perform(leader, effects)?;
+        if self.dice.per_mille(300) {
+            self.count("a write beside a change of members");
+            self.operations += 1;
+            let key = self.dice.one(&KEYS).expect("there are some");
+            self.ask(leader, self.operations, Wanted::Put(vec![Bytes::from_static(key.as_bytes())]))?;
+        }
         self.flush(leader)
     }
 
