@@ -12,13 +12,16 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use prost::Message as _;
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// For the process that serves: what it is, and on which port.
@@ -34,6 +37,8 @@ const FILE_BYTES: u64 = 8 << 20;
 pub(crate) enum Bare {
     /// Takes puts of etcd's API by the HTTP/2 library, and answers each at once.
     Http2,
+    /// The same, and before it answers, writes as many bytes to a file as a journal takes, and has them synced.
+    Http2Sync,
     /// Takes so many bytes, writes as many to a file, has them synced, and answers.
     Sync,
 }
@@ -45,7 +50,8 @@ fn child_that_serves() {
     let (name, port) = what.split_once(' ').expect("what, and where");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse().expect("a port"))).expect("a free one");
     match name {
-        "Http2" => serve_http2(listener),
+        "Http2" => serve_http2(listener, None),
+        "Http2Sync" => serve_http2(listener, Some(Kept::new())),
         _ => serve_sync(&listener),
     }
 }
@@ -62,24 +68,62 @@ impl Bare {
     }
 }
 
-fn serve_http2(listener: TcpListener) {
+/// A file that is written and synced, and nothing else.
+struct Kept {
+    file: File,
+    at: Cell<u64>,
+}
+
+impl Kept {
+    fn new() -> Kept {
+        let file = tempfile::tempfile().expect("a file");
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES).expect("room");
+        file.sync_all().expect("synced");
+        Kept { file, at: Cell::new(0) }
+    }
+
+    fn keep(&self) {
+        let at = self.at.get();
+        self.file.write_all_at(&[1; KEPT_BYTES], at).expect("written");
+        self.file.sync_data().expect("synced");
+        self.at.set((at + KEPT_BYTES as u64) % (FILE_BYTES - KEPT_BYTES as u64));
+    }
+}
+
+fn serve_http2(listener: TcpListener, kept: Option<Kept>) {
+    let kept = Rc::new(kept);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    tokio::task::LocalSet::new().block_on(&runtime, async {
         listener.set_nonblocking(true).expect("it can be");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             stream.set_nodelay(true).expect("it can be");
-            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(answer)));
+            let kept = Rc::clone(&kept);
+            let service = service_fn(move |request| answer(request, Rc::clone(&kept)));
+            let server = hyper::server::conn::http2::Builder::new(Local);
+            tokio::task::spawn_local(server.serve_connection(TokioIo::new(stream), service));
         }
     });
 }
 
 type Frames = StreamBody<stream::Iter<std::array::IntoIter<Result<Frame<Bytes>, Infallible>, 2>>>;
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Frames>, hyper::Error> {
+/// All on one thread.
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, call: F) {
+        tokio::task::spawn_local(call);
+    }
+}
+
+async fn answer(request: Request<Incoming>, kept: Rc<Option<Kept>>) -> Result<Response<Frames>, hyper::Error> {
     request.into_body().collect().await?;
+    if let Some(kept) = &*kept {
+        kept.keep();
+    }
     let header = ResponseHeader { cluster_id: u64::MAX, member_id: u64::MAX, revision: 1 << 20, raft_term: 2 };
     let message = PutResponse { header: Some(header), ..PutResponse::default() }.encode_to_vec();
     let length = u32::try_from(message.len()).expect("a few bytes");
@@ -93,17 +137,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Frames>, hyper::E
 }
 
 fn serve_sync(listener: &TcpListener) {
-    let file = tempfile::tempfile().expect("a file");
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES).expect("room");
-    file.sync_all().expect("synced");
-    let (mut asked, mut at) = ([0; ASKED_BYTES], 0);
+    let (kept, mut asked) = (Kept::new(), [0; ASKED_BYTES]);
     loop {
         let (mut stream, _) = listener.accept().expect("a connection");
         stream.set_nodelay(true).expect("it can be");
         while stream.read_exact(&mut asked).is_ok() {
-            file.write_all_at(&[1; KEPT_BYTES], at).expect("written");
-            file.sync_data().expect("synced");
-            at = (at + KEPT_BYTES as u64) % (FILE_BYTES - KEPT_BYTES as u64);
+            kept.keep();
             stream.write_all(&[0; ANSWERED_BYTES]).expect("it is there");
         }
     }

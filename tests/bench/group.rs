@@ -67,10 +67,10 @@ impl Group {
         Some(Group::new("etcd", client, Members::Etcd(children, folder)))
     }
 
-    /// Answers puts at once, by the HTTP/2 library alone.
-    pub(crate) fn bare() -> Group {
+    /// Takes puts by the HTTP/2 library, and keeps nothing of them that could be read.
+    pub(crate) fn bare(what: Bare) -> Group {
         let port = free_port("127.0.0.1");
-        Group::new("HTTP/2 alone", vec![port], Members::Bare(Bare::Http2.start(port)))
+        Group::new("HTTP/2 alone", vec![port], Members::Bare(what.start(port)))
     }
 
     fn new(name: &'static str, ports: Vec<u16>, members: Members) -> Group {

@@ -1,7 +1,7 @@
 //! The store beside etcd from Debian, through the same API, by the same client: durable puts, linearizable gets,
 //! watches, memory, and bytes to the disk; and beside what keeps nothing, or does nothing but sync.
 
-use crate::bare;
+use crate::bare::{self, Bare};
 use crate::cores::Load;
 use crate::etcd::Client;
 use crate::group::{Group, dial};
@@ -179,17 +179,25 @@ async fn requests(size: usize) {
 
 /// What the machine and the library ask for, whatever keeps the data.
 async fn without_a_store() {
-    let group = Group::bare();
-    let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
-        clients.push(dial(group.leader().await).await);
+    let times = |p50: Duration, p99: Duration| {
+        format!("p50 {:.2} ms, p99 {:.2} ms", p50.as_secs_f64() * 1000.0, p99.as_secs_f64() * 1000.0)
+    };
+    for (server, does) in [(Bare::Http2, "answered at once"), (Bare::Http2Sync, "written, synced and answered")] {
+        let group = Group::bare(server);
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(dial(group.leader().await).await);
+        }
+        if server == Bare::Http2 {
+            let done = load(&group, &clients, Kind::Put, (IN_FLIGHT, PUTS), 0).await;
+            let work = format!("{:.0} for each CPU-second", done.work);
+            row(&format!("1 KiB puts, {IN_FLIGHT} in flight, {does} by the HTTP/2 library alone"), &work);
+        }
+        let done = load(&group, &clients, Kind::Put, (1, PUTS_ALONE), 0).await;
+        row(&format!("1 KiB puts of one client, {does} by the HTTP/2 library alone"), &times(done.p50, done.p99));
     }
-    let done = load(&group, &clients, Kind::Put, (IN_FLIGHT, PUTS), 0).await;
-    let work = format!("{:.0} for each CPU-second", done.work);
-    row(&format!("1 KiB puts, {IN_FLIGHT} in flight, answered at once by the HTTP/2 library"), &work);
     let (p50, p99) = bare::synced(free_port("127.0.0.1"), PUTS_ALONE);
-    let times = format!("p50 {:.2} ms, p99 {:.2} ms", p50.as_secs_f64() * 1000.0, p99.as_secs_f64() * 1000.0);
-    row("1 KiB of one client, written and synced by a server that does nothing else", &times);
+    row("1 KiB of one client, written and synced by a server that does nothing else", &times(p50, p99));
 }
 
 fn key(index: usize) -> Bytes {
