@@ -188,6 +188,7 @@ impl ControlPlane {
     /// Waits for all parts to end after a stop, then closes the store.
     pub(crate) async fn finish(mut self) {
         while self.tasks.join_next().await.is_some() {}
+        self.registry.close();
         self.keeper.close().await;
     }
 }

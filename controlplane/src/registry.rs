@@ -168,6 +168,11 @@ impl Registry {
         Ok(registry)
     }
 
+    /// For the time before the store closes, when nobody asks any more.
+    pub fn close(&self) {
+        self.0.memory.close();
+    }
+
     /// All kinds that are served now.
     #[must_use]
     pub fn served(&self) -> Arc<Served> {

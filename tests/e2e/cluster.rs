@@ -75,7 +75,10 @@ fn after_a_sigkill_everything_acknowledged_is_there_and_the_pods_run_again() {
     server.process = Process::start(&folder, &arguments);
     assert_eq!(server.ok("coracle", &["get", "service", "hello", "-o", "name"]), name);
     eventually("the Service answers again", || get(HERE, port, "/").filter(|(status, _)| *status == 200));
+    let before = server.process.log().len();
     assert_eq!(server.process.terminate(), Some(0));
+    let said = server.process.log().split_off(before);
+    assert!(!said.contains(" WARN ") && !said.contains(" ERROR "), "a clean stop is no trouble: {said}");
 }
 
 /// Asks again and again, on kept and on new connections, until `done`; how many answers came. Each must be a 200.

@@ -89,6 +89,11 @@ impl Process {
         self.child.wait().expect("it has ended").code()
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).expect("it logs")
+    }
+
     /// SIGTERM; its exit status.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();

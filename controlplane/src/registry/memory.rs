@@ -13,7 +13,7 @@ use client::Clock;
 use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -35,6 +35,8 @@ pub(super) struct Memory {
     waiters: Mutex<Waiters>,
     definitions: Definitions,
     clock: Clock,
+    /// The store is about to close, which then is no error.
+    is_closing: AtomicBool,
 }
 
 /// Who waits for which revision; ordered, so that a batch wakes only those it serves.
@@ -60,11 +62,17 @@ impl Memory {
             waiters: Mutex::default(),
             definitions: Definitions::new(),
             clock,
+            is_closing: AtomicBool::new(false),
         });
         memory.fill(all);
         tokio::spawn(follow(Arc::downgrade(&memory), Arc::clone(kv)));
         tokio::spawn(forget(Arc::downgrade(&memory)));
         Ok(memory)
+    }
+
+    /// From now on nothing new is shown.
+    pub(super) fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
     }
 
     pub(super) fn shelf(&self, collection: &str) -> Arc<Shelf> {
@@ -223,6 +231,9 @@ async fn follow(memory: Weak<Memory>, kv: Arc<dyn Kv>) {
             },
             Err(error) => error,
         };
+        if memory.upgrade().is_none_or(|memory| memory.is_closing.load(Ordering::Acquire)) {
+            return;
+        }
         tracing::warn!(%error, from, "following the store is interrupted");
         if matches!(error, kv::Error::Compacted { .. }) {
             match kv.range(Range::newest(keys::all())).await {
