@@ -116,6 +116,7 @@ fn store_range(request: &RangeRequest) -> Range {
         limit: if is_finished_here { 0 } else { limit },
         keys_only: request.keys_only && request.sort_target() != SortTarget::Value,
         count_only: request.count_only,
+        uncounted: false,
         serializable: request.serializable,
     }
 }

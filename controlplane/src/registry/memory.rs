@@ -6,7 +6,7 @@ use super::served::{self, Definitions, Served};
 use super::shelf::{Incoming, Shelf};
 use super::{encoded, keys};
 use crate::store::Kv;
-use crate::store::kv::{self, ChangeBatch, KeyRange, Range, Ranged, Watch};
+use crate::store::kv::{self, ChangeBatch, KeyRange, Range, Watch};
 use api::rejected::{Cause, Reason};
 use api::{Object, Rejected};
 use client::Clock;
@@ -24,6 +24,8 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 pub(super) const SHOWN_MAX: Duration = Duration::from_secs(30);
 /// Between two attempts to follow a store that is away.
 const RETRY: Duration = Duration::from_millis(100);
+/// Objects that are read together.
+const PAGE_OBJECTS: usize = 1000;
 /// How often the history of collections that nobody writes to is looked at.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
@@ -49,12 +51,19 @@ struct Waiters {
 /// An object at its place on a shelf.
 type Placed = (Arc<str>, Arc<Object>);
 
+/// All objects as they were at one revision of the store.
+#[derive(Default)]
+struct All {
+    revision: u64,
+    objects: Vec<(String, Arc<str>, Arc<Object>)>,
+}
+
 // === impl Memory ===
 
 impl Memory {
     /// Reads everything, and starts the task that follows the store for as long as the memory lives.
     pub(super) async fn open(kv: &Arc<dyn Kv>, clock: Clock) -> Result<Arc<Memory>, kv::Error> {
-        let all = kv.range(Range::newest(keys::all())).await?;
+        let all = All::read(&**kv).await?;
         let memory = Arc::new(Memory {
             shelves: RwLock::default(),
             applied: AtomicU64::new(all.revision),
@@ -119,10 +128,9 @@ impl Memory {
         Some(rx)
     }
 
-    fn fill(&self, all: Ranged) {
+    fn fill(&self, all: All) {
         let mut shelves: HashMap<String, Vec<Placed>> = HashMap::new();
-        for item in &all.items {
-            let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
+        for (collection, place, object) in all.objects {
             shelves.entry(collection).or_default().push((place, object));
         }
         if let Some(definitions) = shelves.get(&served::collection()) {
@@ -168,7 +176,7 @@ impl Memory {
     }
 
     /// Takes the newest state where the changes that led to it are lost.
-    fn catch_up(&self, all: Ranged) {
+    fn catch_up(&self, all: All) {
         // Watches that are open see the way from there to here; nobody else may begin on it.
         self.unbroken.store(all.revision, Ordering::Release);
         for shelf in self.shelves.read().values() {
@@ -179,8 +187,7 @@ impl Memory {
             let gone = shelf.places().into_iter().map(|(place, _)| (place, None)).collect();
             changes.insert(collection.to_string(), gone);
         }
-        for item in &all.items {
-            let Some((collection, place, object)) = read(&item.key, &item.value, item.mod_revision) else { continue };
+        for (collection, place, object) in all.objects {
             changes.entry(collection).or_default().insert(place, Some(object));
         }
         if let Some(definitions) = changes.get(&served::collection()) {
@@ -198,6 +205,35 @@ impl Memory {
             self.shelf(&collection).apply(changes, all.revision, now);
         }
         self.advance(all.revision);
+    }
+}
+
+// === impl All ===
+
+impl All {
+    /// Reads them in pages. An object is not what is stored, byte by byte; so what a page had is let go before the next one
+    /// comes, and a start does not take twice the memory.
+    async fn read(kv: &dyn Kv) -> Result<All, kv::Error> {
+        'anew: loop {
+            let mut all = All::default();
+            let mut range = Range { limit: PAGE_OBJECTS, uncounted: true, ..Range::newest(keys::all()) };
+            loop {
+                let page = match kv.range(range.clone()).await {
+                    // It took so long that the revision is compacted.
+                    Err(kv::Error::Compacted { .. }) if range.revision != 0 => continue 'anew,
+                    page => page?,
+                };
+                if range.revision == 0 {
+                    (all.revision, range.revision) = (page.revision, page.revision);
+                }
+                let found = page.items.iter().filter_map(|item| read(&item.key, &item.value, item.mod_revision));
+                all.objects.extend(found);
+                match page.items.last() {
+                    Some(last) if page.more => range.keys.start = [&*last.key, &[0]].concat().into(),
+                    _ => return Ok(all),
+                }
+            }
+        }
     }
 }
 
@@ -236,7 +272,7 @@ async fn follow(memory: Weak<Memory>, kv: Arc<dyn Kv>) {
         }
         tracing::warn!(%error, from, "following the store is interrupted");
         if matches!(error, kv::Error::Compacted { .. }) {
-            match kv.range(Range::newest(keys::all())).await {
+            match All::read(&*kv).await {
                 Ok(all) => {
                     let Some(memory) = memory.upgrade() else { return };
                     memory.catch_up(all);
@@ -269,4 +305,80 @@ fn too_large(wanted: u64, current: u64) -> Rejected {
         field: String::new(),
     }];
     rejected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::kv::{Changes, Op, Ranged, Txn, TxnDone};
+    use crate::store::memory::Memory as Stored;
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+
+    const COLLECTION: &str = "core/configmaps";
+
+    /// Between the first page and the second, somebody writes, and perhaps the store is compacted.
+    struct Moving {
+        kv: Stored,
+        asked: AtomicU64,
+        compacts: bool,
+    }
+
+    async fn put(kv: &Stored, names: impl Iterator<Item = String>) {
+        let object = |name: &String| format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"1"}}}}"#);
+        let put = |name: String| Op::put(keys::object(COLLECTION, &name), object(&name));
+        let ops: Vec<Op> = names.map(put).collect();
+        for success in ops.chunks(100) {
+            kv.txn(Txn { success: success.to_vec(), ..Txn::default() }).await.unwrap();
+        }
+    }
+
+    impl Kv for Moving {
+        fn range(&self, range: Range) -> BoxFuture<'_, Result<Ranged, kv::Error>> {
+            async move {
+                if self.asked.fetch_add(1, Ordering::Relaxed) == 1 {
+                    put(&self.kv, std::iter::once("a-late-one".to_owned())).await;
+                    if self.compacts {
+                        self.kv.compact(self.kv.revision()).await?;
+                    }
+                }
+                self.kv.range(range).await
+            }
+            .boxed()
+        }
+
+        fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnDone, kv::Error>> {
+            self.kv.txn(txn)
+        }
+
+        fn watch(&self, watch: Watch) -> BoxFuture<'_, Result<Changes, kv::Error>> {
+            self.kv.watch(watch)
+        }
+
+        fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), kv::Error>> {
+            self.kv.compact(revision)
+        }
+
+        fn revision(&self) -> u64 {
+            self.kv.revision()
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_are_of_one_revision_even_if_it_is_compacted_meanwhile() {
+        let count = 2 * PAGE_OBJECTS + 7;
+        for compacts in [false, true] {
+            let kv = Moving { kv: Stored::new(), asked: AtomicU64::new(0), compacts };
+            put(&kv.kv, (0..count).map(|number| format!("map-{number:05}"))).await;
+            let before = kv.revision();
+            let all = All::read(&kv).await.unwrap();
+            // One that sorts before all others, which a page of another revision would lack.
+            assert_eq!(all.objects.iter().any(|(_, place, _)| place.ends_with("a-late-one")), compacts);
+            assert_eq!(all.objects.len(), count + usize::from(compacts));
+            assert_eq!(all.revision, before + u64::from(compacts));
+            let mut places: Vec<_> = all.objects.iter().map(|(_, place, _)| Arc::clone(place)).collect();
+            places.dedup();
+            assert_eq!(places.len(), all.objects.len(), "none comes twice");
+        }
+    }
 }

@@ -133,6 +133,8 @@ struct OpWire {
     previous: bool,
     #[prost(message, optional, tag = "13")]
     txn: Option<TxnWire>,
+    #[prost(bool, tag = "14")]
+    uncounted: bool,
 }
 
 // === impl Command ===
@@ -271,6 +273,7 @@ fn op_out(op: &Op) -> OpWire {
             limit: range.limit as u64,
             keys_only: range.keys_only,
             count_only: range.count_only,
+            uncounted: range.uncounted,
             ..OpWire::default()
         },
     }
@@ -293,6 +296,7 @@ fn op_in(wire: OpWire) -> Result<Op, String> {
             limit: usize::try_from(wire.limit).unwrap_or(usize::MAX),
             keys_only: wire.keys_only,
             count_only: wire.count_only,
+            uncounted: wire.uncounted,
             serializable: true,
         }),
         _ => return Err("an operation of a kind that this version does not know".into()),

@@ -89,6 +89,8 @@ pub struct Range {
     pub limit: usize,
     pub keys_only: bool,
     pub count_only: bool,
+    /// Keys beyond the limit are not counted.
+    pub uncounted: bool,
     /// True: whatever this member has applied, without asking the leader.
     pub serializable: bool,
 }
@@ -96,7 +98,7 @@ pub struct Range {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ranged {
     pub items: Vec<KeyValue>,
-    /// How many keys are in the range, whatever the limit.
+    /// How many keys are in the range, whatever the limit, unless they are not to be counted.
     pub count: u64,
     pub more: bool,
     /// The revision of the store when the range was read.
@@ -332,7 +334,15 @@ impl Range {
     /// The newest state of some keys, linearizable.
     #[must_use]
     pub fn newest(keys: KeyRange) -> Range {
-        Range { keys, revision: 0, limit: 0, keys_only: false, count_only: false, serializable: false }
+        Range {
+            keys,
+            revision: 0,
+            limit: 0,
+            keys_only: false,
+            count_only: false,
+            uncounted: false,
+            serializable: false,
+        }
     }
 }
 

@@ -208,28 +208,41 @@ pub(super) fn read(versions: &mut impl Versions, head: Head, range: &Range) -> R
     let at = if range.revision == 0 { head.revision } else { range.revision };
     let mut done = Ranged { revision: head.revision, ..Ranged::default() };
     let limit = if range.limit == 0 { usize::MAX } else { range.limit };
+    let values = !range.keys_only && !range.count_only;
+    // Where what is beyond the limit begins.
+    let mut rest = None;
     let mut take = |mut kv: KeyValue| {
+        if !range.count_only {
+            if done.items.len() == limit {
+                rest = Some(kv.key);
+                return false;
+            }
+            if range.keys_only {
+                kv.value = Bytes::new();
+            }
+            done.items.push(kv);
+        }
         done.count += 1;
-        if range.count_only {
-            return true;
-        }
-        if done.items.len() == limit {
-            done.more = true;
-            return true;
-        }
-        if range.keys_only {
-            kv.value = Bytes::new();
-        }
-        done.items.push(kv);
         true
     };
     match range.keys.end {
         None => {
-            if let Some(kv) = versions.at(&range.keys.start, at, !range.keys_only && !range.count_only)? {
+            if let Some(kv) = versions.at(&range.keys.start, at, values)? {
                 take(kv);
             }
         }
-        Some(_) => versions.scan(&range.keys, at, !range.keys_only && !range.count_only, &mut take)?,
+        Some(_) => versions.scan(&range.keys, at, values, &mut take)?,
+    }
+    if let Some(start) = rest {
+        done.more = true;
+        if !range.uncounted {
+            // Nobody wants their values, which would be read one by one.
+            let rest = KeyRange { start, ..range.keys.clone() };
+            versions.scan(&rest, at, false, &mut |_| {
+                done.count += 1;
+                true
+            })?;
+        }
     }
     Ok(done)
 }

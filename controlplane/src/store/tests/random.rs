@@ -36,7 +36,8 @@ fn keys() -> impl Strategy<Value = KeyRange> {
 
 fn range() -> impl Strategy<Value = Range> {
     (keys(), 0..30_u64, 0..4_usize, any::<bool>(), any::<bool>()).prop_map(|(keys, revision, limit, values, count)| {
-        Range { keys, revision, limit, keys_only: !values, count_only: count && values, serializable: count }
+        let count_only = count && values;
+        Range { keys, revision, limit, keys_only: !values, count_only, uncounted: false, serializable: count }
     })
 }
 

@@ -131,6 +131,27 @@ async fn an_idle_journal_is_given_back_as_a_whole() {
 }
 
 #[tokio::test]
+async fn what_is_beyond_a_limit_is_counted_and_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(config(dir.path(), false)).unwrap();
+    for number in 0..4 {
+        write(&store, vec![put(&format!("key-{number}"), &value(number))]).await;
+    }
+    let segment = dir.path().join("db/journal-0000000000000001");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(16).position(|window| window == b"3 what takes roo").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let range = |limit, uncounted| Range { limit, uncounted, ..Range::newest(everything()) };
+    assert!(matches!(store.range(range(4, false)).await, Err(Error::Damaged(_))), "the last one cannot be read");
+    for (uncounted, count) in [(false, 4), (true, 2)] {
+        let ranged = store.range(range(2, uncounted)).await.unwrap();
+        assert_eq!((ranged.items.len(), ranged.count, ranged.more), (2, count, true));
+        assert_eq!(ranged.items[1].value, value(1));
+    }
+}
+
+#[tokio::test]
 async fn a_lost_or_damaged_segment_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(config(dir.path(), false)).unwrap();
