@@ -54,13 +54,15 @@ impl Group {
         let client: Vec<u16> = (0..size).map(|_| free_port("127.0.0.1")).collect();
         let peer: Vec<u16> = (0..size).map(|_| free_port("127.0.0.1")).collect();
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let all: Vec<String> = peer.iter().enumerate().map(|(i, port)| format!("m{i}={}", url(*port))).collect();
+        // As members of ours do, they speak TLS with each other.
+        let peer_url = |port: u16| format!("https://127.0.0.1:{port}");
+        let all: Vec<String> = peer.iter().enumerate().map(|(i, port)| format!("m{i}={}", peer_url(*port))).collect();
         let start = |(i, (client, peer)): (usize, (&u16, &u16))| {
             let mut command = Command::new("etcd");
             command.args(["--name", &format!("m{i}"), "--data-dir"]).arg(folder.path().join(format!("m{i}")));
             command.args(["--listen-client-urls", &url(*client), "--advertise-client-urls", &url(*client)]);
-            command.args(["--listen-peer-urls", &url(*peer), "--initial-advertise-peer-urls", &url(*peer)]);
-            command.args(["--initial-cluster", &all.join(",")]);
+            command.args(["--listen-peer-urls", &peer_url(*peer), "--initial-advertise-peer-urls", &peer_url(*peer)]);
+            command.args(["--peer-auto-tls", "--initial-cluster", &all.join(",")]);
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts")
         };
         let children = client.iter().zip(&peer).enumerate().map(start).collect();
