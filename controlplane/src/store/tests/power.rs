@@ -68,6 +68,7 @@ impl Record {
             if !log.exists() {
                 record.prepare(&before);
                 live(work, &record.root, &log);
+                std::fs::write(&log, strace::settle(&std::fs::read_to_string(&log).unwrap())).unwrap();
             }
             let (calls, events) = strace::read(&std::fs::read_to_string(log).unwrap());
             let before = before.exists().then_some(before);

@@ -52,28 +52,67 @@ pub(super) fn read(log: &str) -> (Vec<Call>, Vec<Event>) {
         let said = said.trim_start();
         if let Some(begun) = said.strip_suffix(" <unfinished ...>") {
             // The end tells the answer, and the rest of what was asked.
-            calls.push(Call { name: String::new(), arguments: Vec::new(), answer: -1 });
+            calls.push(Call::of(begun));
             events.push(Event::Begin(calls.len() - 1));
             unfinished.insert(thread, (calls.len() - 1, begun));
-            calls.last_mut().unwrap().read(begun);
         } else if let Some(ended) = said.strip_prefix("<... ") {
             let (_, rest) = ended.split_once(" resumed>").expect("a call goes on");
             let Some((call, begun)) = unfinished.remove(thread) else { continue };
             calls[call].read(&format!("{begun}{rest}"));
             events.push(Event::End(call));
         } else if said.starts_with(|c: char| c.is_ascii_lowercase()) {
-            let mut call = Call { name: String::new(), arguments: Vec::new(), answer: -1 };
-            call.read(said);
-            calls.push(call);
+            calls.push(Call::of(said));
             events.extend([Event::Begin(calls.len() - 1), Event::End(calls.len() - 1)]);
         }
     }
     (calls, events)
 }
 
+/// Notes in a log how much was written by whoever the end of the process interrupted: nobody was told, but the next
+/// process finds it. What is in the file now tells.
+pub(super) fn settle(log: &str) -> String {
+    let (mut paths, mut unfinished, mut settled) = (HashMap::new(), HashMap::new(), String::new());
+    for line in log.lines() {
+        let (thread, said) = line.split_once(' ').unwrap_or_default();
+        let said = said.trim_start();
+        if let Some(begun) = said.strip_suffix(" <unfinished ...>") {
+            unfinished.insert(thread, Call::of(begun));
+        } else if let Some(ended) = said.strip_prefix("<... ") {
+            let call = unfinished.remove(thread);
+            if let (Some(before), Some(call)) = (ended.strip_suffix("= ?"), call)
+                && let Some(written) = call.written(&paths)
+            {
+                settled += &format!("{thread} <... {before}= {written}\n");
+                continue;
+            }
+        } else if said.starts_with("openat(") {
+            let call = Call::of(said);
+            paths.insert(call.answer, call.path(1));
+        }
+        settled += line;
+        settled.push('\n');
+    }
+    settled
+}
+
 // === impl Call ===
 
 impl Call {
+    fn of(said: &str) -> Call {
+        let mut call = Call { name: String::new(), arguments: Vec::new(), answer: -1 };
+        call.read(said);
+        call
+    }
+
+    /// How much of what it was to write is in the file.
+    fn written(&self, paths: &HashMap<i64, String>) -> Option<usize> {
+        let path = paths.get(&self.number(0)).filter(|_| self.name == "pwrite64")?;
+        let (bytes, from) = (self.bytes(1), usize::try_from(self.number(3)).ok()?);
+        let file = std::fs::read(path).ok()?;
+        let found = file.get(from..).unwrap_or_default();
+        Some(bytes.iter().zip(found).take_while(|(wanted, found)| wanted == found).count())
+    }
+
     fn read(&mut self, said: &str) {
         let (name, rest) = said.split_once('(').unwrap_or((said, ""));
         name.clone_into(&mut self.name);
@@ -183,4 +222,24 @@ fn a_log_of_two_threads() {
     assert_eq!(calls[4].answer, -1);
     let order = [Event::Begin(1), Event::Begin(2), Event::End(2), Event::End(1), Event::Begin(3)];
     assert_eq!(events[2..7], order);
+}
+
+#[test]
+fn a_write_that_the_end_interrupts_wrote_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    std::fs::write(&path, b"..abc").unwrap();
+    let log = |answer: &str| {
+        let path = path.display();
+        format!(
+            "7 openat(AT_FDCWD, \"{path}\", O_RDWR, 0644) = 3\n\
+             7 pwrite64(3, \"abcd\", 4, 2 <unfinished ...>\n\
+             8 +++ exited with 0 +++\n\
+             7 <... pwrite64 resumed>)           = {answer}\n"
+        )
+    };
+    assert_eq!(settle(&log("?")), log("3"));
+    assert_eq!(settle(&log("4")), log("4"), "who was told knows");
+    let (calls, events) = read(&settle(&log("?")));
+    assert_eq!((calls[1].answer, events.last()), (3, Some(&Event::End(1))));
 }
