@@ -171,18 +171,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tolerant<S> {
         Pin::new(&mut self.get_mut().stream).poll_write(ctx, bytes)
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(ctx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
     fn poll_flush(self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_flush(ctx)
     }

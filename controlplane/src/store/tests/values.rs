@@ -13,6 +13,7 @@ use crate::store::{Config, Store};
 
 const MIB: u64 = 1 << 20;
 const VALUE_BYTES: usize = 64 * 1024;
+const FIRST_SEGMENT: &str = "db/journal-0000000000000001";
 
 fn config(dir: &Path, keeps_log: bool) -> Config {
     // The past goes when the test says so.
@@ -39,6 +40,15 @@ fn journal_bytes(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir.join("db")).unwrap().map(Result::unwrap);
     let files = files.filter(|file| file.file_name().to_string_lossy().starts_with("journal-"));
     files.map(|file| file.metadata().unwrap().len()).sum()
+}
+
+/// Changes a bit of the first place in the first segment that has these bytes.
+fn damage(dir: &Path, what: &[u8]) {
+    let segment = dir.join(FIRST_SEGMENT);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(what.len()).position(|window| window == what).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
 }
 
 /// Gives back what can be: as the thread of a store does it now and then.
@@ -137,11 +147,7 @@ async fn what_is_beyond_a_limit_is_counted_and_not_read() {
     for number in 0..4 {
         write(&store, vec![put(&format!("key-{number}"), &value(number))]).await;
     }
-    let segment = dir.path().join("db/journal-0000000000000001");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let at = bytes.windows(16).position(|window| window == b"3 what takes roo").unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(&segment, &bytes).unwrap();
+    damage(dir.path(), b"3 what takes");
     let range = |limit, uncounted| Range { limit, uncounted, ..Range::newest(everything()) };
     assert!(matches!(store.range(range(4, false)).await, Err(Error::Damaged(_))), "the last one cannot be read");
     for (uncounted, count) in [(false, 4), (true, 2)] {
@@ -159,11 +165,7 @@ async fn a_lost_or_damaged_segment_is_told() {
         write(&store, vec![put(&format!("key-{number}"), &value(number))]).await;
     }
     store.close().await;
-    let segment = dir.path().join("db/journal-0000000000000001");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let at = bytes.windows(5).position(|window| window == b"takes").unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(&segment, &bytes).unwrap();
+    damage(dir.path(), b"takes");
     let store = Store::open(config(dir.path(), false)).unwrap();
     let error = store.range(Range::newest(KeyRange::key("key-0"))).await.unwrap_err();
     assert!(matches!(error, Error::Damaged(_)), "{error}");
@@ -171,7 +173,7 @@ async fn a_lost_or_damaged_segment_is_told() {
     assert!(error.to_string().contains(wanted), "{error}");
     assert_eq!(one(&store, "key-1").await.unwrap().value, value(1), "the others are there");
     store.close().await;
-    std::fs::remove_file(segment).unwrap();
+    std::fs::remove_file(dir.path().join(FIRST_SEGMENT)).unwrap();
     let error = Store::open(config(dir.path(), false)).unwrap_err().to_string();
     assert!(error.contains("segment 1 of the journal is missing, in which values lie"), "{error}");
 }
