@@ -20,6 +20,8 @@ mod logs;
 mod node;
 #[path = "kubectl/rollout.rs"]
 mod rollout;
+#[path = "kubectl/yaml.rs"]
+mod yaml;
 
 use crate::process::{Server, eventually, text};
 use std::io::Write;

@@ -5,6 +5,7 @@ use crate::Tree;
 use serde_json::Map;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 pub(super) fn document(tree: &Tree) -> String {
     let mut out = String::new();
@@ -82,7 +83,6 @@ fn scalar(out: &mut String, value: &Tree, indent: usize) {
 
 /// `block` is the indentation that a text of several lines may have; a key has none.
 fn string(out: &mut String, text: &str, block: Option<usize>) {
-    let is_printable = |c: char| c == '\n' || c == '\t' || !(c.is_control() || c == '\u{feff}');
     let is_plain_text = text.chars().all(is_printable);
     if text.contains('\n') {
         let ends_in_blanks = text.lines().any(|line| line.ends_with([' ', '\t']));
@@ -97,6 +97,12 @@ fn string(out: &mut String, text: &str, block: Option<usize>) {
     } else {
         out.push_str(text);
     }
+}
+
+/// Whether a character stands for itself outside of double quotes (go-yaml v2's `is_printable`, and no break that a
+/// reader would fold).
+fn is_printable(c: char) -> bool {
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{fffd}') && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 fn literal(out: &mut String, text: &str, indent: usize) {
@@ -133,15 +139,24 @@ fn double_quoted(out: &mut String, text: &str) {
             '\u{c}' => out.push_str("\\f"),
             '\r' => out.push_str("\\r"),
             '\u{1b}' => out.push_str("\\e"),
-            c if c.is_control() && u32::from(c) < 0x100 => _ = write!(out, "\\x{:02X}", u32::from(c)),
-            '\u{feff}' => out.push_str("\\uFEFF"),
-            c => out.push(c),
+            '\u{85}' => out.push_str("\\N"),
+            '\u{2028}' => out.push_str("\\L"),
+            '\u{2029}' => out.push_str("\\P"),
+            c if is_printable(c) => out.push(c),
+            c => {
+                _ = match u32::from(c) {
+                    code @ ..0x100 => write!(out, "\\x{code:02X}"),
+                    code @ ..0x1_0000 => write!(out, "\\u{code:04X}"),
+                    code => write!(out, "\\U{code:08X}"),
+                }
+            }
         }
     }
     out.push('"');
 }
 
-/// Whether YAML 1.1 would read the bare text as a null, a boolean, a number, a time or a merge key.
+/// Whether YAML 1.1 would read the bare text as a null, a boolean, a number, a time or a merge key. (Upstream writes `=`
+/// and `<<` bare, which other readers refuse.)
 fn is_other_than_text(text: &str) -> bool {
     const WORDS: &[&str] = &[
         "", "~", "null", "Null", "NULL", "<<", "=", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On",
@@ -153,29 +168,50 @@ fn is_other_than_text(text: &str) -> bool {
 }
 
 fn is_number(text: &str) -> bool {
-    let plain = text.replace('_', "");
-    let unsigned = plain.strip_prefix(['+', '-']).unwrap_or(&plain);
+    // After a point, underscores are read over between digits only; else wherever they are.
+    let is_between_digits = |(at, _): (usize, &str)| {
+        let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+        at > 0 && digit(at - 1) && digit(at + 1)
+    };
+    let is_read_over = !text.starts_with('.') || text.match_indices('_').all(is_between_digits);
+    let plain = if is_read_over { text.replace('_', "") } else { text.to_owned() };
+    let unsigned = without_sign(&plain);
     let in_base = |prefix: &[&str], base: u32| {
         let digits = prefix.iter().find_map(|prefix| unsigned.strip_prefix(prefix));
         digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_digit(base)))
     };
-    let is_sexagesimal = || {
-        let mut parts = unsigned.split(':');
-        let first = parts.next().is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-        let mut rest = parts.peekable();
-        let part = |part: &str| matches!(part.split('.').next().unwrap_or(part).parse::<u8>(), Ok(0..60));
-        first && rest.peek().is_some() && rest.all(part)
-    };
     let is_decimal = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') && unsigned.parse::<f64>().is_ok();
-    is_decimal || in_base(&["0x", "0X"], 16) || in_base(&["0b"], 2) || in_base(&["0o"], 8) || is_sexagesimal()
+    is_decimal || in_base(&["0x", "0X"], 16) || in_base(&["0b"], 2) || in_base(&["0o"], 8) || is_sexagesimal(text)
+}
+
+/// `12:30:45.6`, of which the first part has any digits.
+fn is_sexagesimal(text: &str) -> bool {
+    let text = without_sign(text);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let mut parts = whole.split(':');
+    let first = parts.next().unwrap_or_default();
+    let mut parts = parts.peekable();
+    first.starts_with(|c: char| c.is_ascii_digit())
+        && is_digits(&first.replace('_', ""))
+        && is_digits(&fraction.replace('_', ""))
+        && parts.peek().is_some()
+        && parts.all(|part| part.len() <= 2 && is_digits(part) && matches!(part.parse::<u8>(), Ok(0..60)))
+}
+
+fn without_sign(text: &str) -> &str {
+    text.strip_prefix(['+', '-']).unwrap_or(text)
 }
 
 /// `2001-02-03`, alone or with a time of day after it.
 fn is_time(text: &str) -> bool {
     let (date, time) = text.split_once(['T', 't', ' ']).map_or((text, None), |(date, time)| (date, Some(time)));
     let parts: Vec<&str> = date.split('-').collect();
+    let digits = |part: &str, lengths: RangeInclusive<usize>| {
+        lengths.contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+    };
     let is_date = matches!(parts.as_slice(), [year, month, day]
-        if year.len() == 4 && [year, month, day].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())));
+        if digits(year, 4..=4) && digits(month, 1..=2) && digits(day, 1..=2));
     is_date && time.is_none_or(|time| time.contains(':') && time.starts_with(|c: char| c.is_ascii_digit()))
 }
 
@@ -310,6 +346,16 @@ metadata:
             "v1",
             "0o17",
             "\r",
+            "\ta\n",
+            "\t#\n\n",
+            "a\n\tb\n",
+            "a\u{85}b\n",
+            "a\u{2028}b",
+            "a\u{2029}\n",
+            "\u{feff}a",
+            "\u{fffe}",
+            "\u{7f}",
+            "\u{1f600}\n",
         ];
         let tree = json!({ "list": all.to_vec(), "map": all.iter().map(|text| ((*text).to_owned(), json!(*text))).collect::<Map<_, _>>() });
         let read: Tree = serde_yaml::from_str(&document(&tree)).unwrap();
