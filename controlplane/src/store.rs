@@ -36,6 +36,7 @@ mod proposals;
 mod queue;
 mod recent;
 mod record;
+mod segment;
 mod space;
 pub(crate) mod state;
 mod task;

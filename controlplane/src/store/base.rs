@@ -265,9 +265,8 @@ impl Writer {
             changes.settle(hole, place);
         }
         let record = changes.record();
-        let bytes = record.len() as u64;
-        self.journal.append(record).map_err(|error| broken(&error))?;
-        self.behind += bytes;
+        self.behind += record.len() as u64;
+        let bytes = self.journal.append(record).map_err(|error| broken(&error))?;
         put(db, batch, &mut self.ledger, self.journal.end())?;
         Ok(bytes)
     }

@@ -14,43 +14,30 @@
 //! All little-endian; a sum is XXH3-64, a record's with its own number as the seed. Records are numbered without a gap, so
 //! neither what an earlier use of a block left nor a record that came too late is taken for one.
 //!
-//! The file of a segment that nobody needs becomes a spare, and then another segment: to write over blocks that were
-//! written before changes nothing that the file system keeps about them, which with a journal of its own it would have to
-//! write down for each sync. Blocks are written as a whole, so that none has to be read for it.
+//! How the files are dealt with is in [`segment`].
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use parking_lot::RwLock;
 use prost::encoding::{decode_varint, encode_varint};
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
 use twox_hash::XxHash3_64;
 
 use crate::folder;
 
-/// A segment that is begun is given this much room at once, so that writing to it changes no size.
-pub(super) const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+use super::segment::{self, HEAD_BYTES, PREFIX, SEGMENT_BYTES, SPARE_PREFIX, Segment};
+
 /// Before the payload of a record.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
 
 /// Files that are kept to be written over.
 const SPARES_MAX: usize = 2;
-/// What file systems and page caches deal in.
-const BLOCK_BYTES: u64 = 4096;
-
-const SEGMENT_HEAD_BYTES: u64 = 40;
-const MAGIC: [u8; 8] = *b"CoracleJ";
-const FORMAT: u32 = 1;
 const ALIGNMENT: usize = 8;
-const PREFIX: &str = "journal-";
-/// The rest of the name is the segment that it was.
-const SPARE_PREFIX: &str = "spare-";
 
 /// Where some bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,9 +73,8 @@ pub(super) struct Journal {
     segments: Arc<Segments>,
     /// Behind the last record.
     end: Position,
-    /// Where the room of the present segment ends.
-    room: u64,
-    file: Arc<File>,
+    /// The last of the segments.
+    present: Segment,
     /// The last record that is durable.
     durable: u64,
     /// Files that nobody has any more.
@@ -205,10 +191,11 @@ impl Journal {
         mut each: impl FnMut(Found<'_>) -> Result<(), String>,
     ) -> Result<Journal, String> {
         let segments = Arc::new(Segments::default());
-        let mut numbers = names(folder, PREFIX).map_err(|error| io_of(folder, &error))?;
+        let mut numbers = segment::names(folder, PREFIX).map_err(|error| io_of(folder, &error))?;
         numbers.sort_unstable();
         for number in &numbers {
-            let file = open_segment(folder, *number, false).map_err(|error| io_of(folder, &error))?;
+            let file =
+                segment::open(&folder.join(segment::name(*number)), false).map_err(|error| io_of(folder, &error))?;
             segments.change(|map| drop(map.insert(*number, Arc::new(file))));
         }
         if from.segment != 0 && !numbers.contains(&from.segment) {
@@ -217,11 +204,11 @@ impl Journal {
         let mut end = from;
         numbers.retain(|number| *number >= from.segment);
         for (index, number) in numbers.iter().enumerate() {
-            let bytes = std::fs::read(folder.join(name(*number))).map_err(|error| io_of(folder, &error))?;
+            let bytes = std::fs::read(folder.join(segment::name(*number))).map_err(|error| io_of(folder, &error))?;
             let is_last = index + 1 == numbers.len();
-            let Some(first) = first_record(&bytes, *number) else {
+            let Some(first) = segment::first_record(&bytes, *number) else {
                 // A crash while it was begun: nothing was written to it.
-                match is_last && is_unused(&bytes) {
+                match is_last && segment::is_unused(&bytes) {
                     true => break,
                     false => return Err(format!("the head of segment {number} of the journal is garbled")),
                 }
@@ -231,7 +218,7 @@ impl Journal {
                     let (missing, segment) = (end.record + 1, end.segment);
                     return Err(format!("record {missing} of the journal, in segment {segment}, is missing"));
                 }
-                end = Position { segment: *number, at: SEGMENT_HEAD_BYTES, record: end.record };
+                end = Position { segment: *number, at: HEAD_BYTES, record: end.record };
             }
             while let Some(found) = record_at(&bytes, end) {
                 end = found.end;
@@ -251,38 +238,23 @@ impl Journal {
     fn at(folder: &Path, segments: Arc<Segments>, end: Position) -> io::Result<Journal> {
         for number in segments.numbers().into_iter().filter(|number| *number > end.segment) {
             // Not to be a spare: it may have records with numbers that come again.
-            std::fs::remove_file(folder.join(name(number)))?;
+            std::fs::remove_file(folder.join(segment::name(number)))?;
             segments.change(|map| drop(map.remove(&number)));
         }
         // Nobody knows what a crash made of them.
-        for number in names(folder, SPARE_PREFIX)? {
-            std::fs::remove_file(folder.join(spare(number)))?;
+        for number in segment::names(folder, SPARE_PREFIX)? {
+            std::fs::remove_file(folder.join(segment::spare(number)))?;
         }
-        let mut journal = Journal {
-            folder: folder.into(),
-            end,
-            room: 0,
-            file: Arc::new(File::open(folder)?),
-            durable: end.record,
-            segments,
-            spares: Vec::new(),
+        let last = match end.segment {
+            0 => None,
+            number => Some(segment::open(&folder.join(segment::name(number)), true)?),
         };
-        if end.segment == 0 {
-            journal.begin(0)?;
-            return Ok(journal);
-        }
-        let file = open_segment(folder, end.segment, true)?;
-        if file.metadata()?.nlink() > 1 {
-            // Another folder has it, too.
-            journal.begin(0)?;
-            return Ok(journal);
-        }
-        file.set_len(end.at)?;
-        journal.room = end.at.max(SEGMENT_BYTES);
-        allocate(&file, journal.room)?;
-        file.sync_all()?;
-        journal.file = Arc::new(file);
-        Ok(journal)
+        let (present, end) = match last {
+            Some(file) if file.metadata()?.nlink() == 1 => (Segment::resume(file, end.at)?, end),
+            // There is none, or another folder has it, too.
+            _ => begin(folder, &segments, None, end, 0)?,
+        };
+        Ok(Journal { folder: folder.into(), end, present, durable: end.record, segments, spares: Vec::new() })
     }
 
     pub(super) fn segments(&self) -> &Arc<Segments> {
@@ -296,15 +268,14 @@ impl Journal {
     /// Where the payload of the next record will lie, if it is so long: its segment, and the place in it.
     pub(super) fn next(&mut self, payload: usize) -> io::Result<(u64, u64)> {
         let bytes = (RECORD_HEAD_BYTES + payload) as u64;
-        if self.end.at + bytes > self.room {
-            self.seal()?;
-            self.begin(bytes)?;
+        if self.end.at + bytes > self.present.room() {
+            self.next_segment(bytes)?;
         }
         Ok((self.end.segment, self.end.at + RECORD_HEAD_BYTES as u64))
     }
 
-    /// Writes a record, of which [`RECORD_HEAD_BYTES`] are left free for its head.
-    pub(super) fn append(&mut self, record: &mut Vec<u8>) -> io::Result<()> {
+    /// Writes a record, of which [`RECORD_HEAD_BYTES`] are left free for its head. How many bytes were written for it.
+    pub(super) fn append(&mut self, record: &mut Vec<u8>) -> io::Result<u64> {
         let number = self.end.record + 1;
         let (mut head, payload) = record.split_at_mut(RECORD_HEAD_BYTES);
         let open = u32::try_from(number - 1 - self.durable).unwrap_or(u32::MAX);
@@ -314,16 +285,15 @@ impl Journal {
         head.put_u64_le(number);
         head.put_u64_le(sum);
         let behind = self.end.at + record.len() as u64;
-        fill(record, self.end.at, self.room);
-        self.file.write_all_at(record, self.end.at)?;
+        let bytes = self.present.write(record, self.end.at)?;
         self.end = Position { at: behind.next_multiple_of(ALIGNMENT as u64), record: number, ..self.end };
-        Ok(())
+        Ok(bytes)
     }
 
     /// Makes all records durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.end.record {
-            self.file.sync_data()?;
+            self.present.sync()?;
             self.durable = self.end.record;
         }
         Ok(())
@@ -331,41 +301,17 @@ impl Journal {
 
     /// Ends the present segment, if anything is in it.
     pub(super) fn roll(&mut self) -> io::Result<()> {
-        if self.end.at > SEGMENT_HEAD_BYTES {
-            self.seal()?;
-            self.begin(0)?;
+        if self.end.at > HEAD_BYTES {
+            self.next_segment(0)?;
         }
         Ok(())
     }
 
-    /// Makes the present segment as it will be for ever.
-    fn seal(&mut self) -> io::Result<()> {
-        self.file.set_len(self.end.at)?;
-        self.file.sync_all()?;
+    /// Goes on in another segment, where so many bytes have room.
+    fn next_segment(&mut self, bytes: u64) -> io::Result<()> {
+        self.present.seal(self.end.at)?;
         self.durable = self.end.record;
-        Ok(())
-    }
-
-    fn begin(&mut self, bytes: u64) -> io::Result<()> {
-        let number = self.end.segment + 1;
-        let path = self.folder.join(name(number));
-        let spare = self.spares.pop();
-        let file = open_file(spare.as_ref().unwrap_or(&path), true)?;
-        self.room = (SEGMENT_HEAD_BYTES + bytes).max(SEGMENT_BYTES);
-        allocate(&file, self.room)?;
-        let mut head = head(number, self.end.record + 1);
-        fill(&mut head, 0, self.room);
-        file.write_all_at(&head, 0)?;
-        file.sync_all()?;
-        if let Some(spare) = spare {
-            // Only now: under its new name it has its new head, whatever becomes of this process.
-            std::fs::rename(spare, path)?;
-        }
-        folder::sync(&self.folder)?;
-        self.file = Arc::new(file);
-        let file = Arc::clone(&self.file);
-        self.segments.change(|map| drop(map.insert(number, file)));
-        self.end = Position { segment: number, at: SEGMENT_HEAD_BYTES, record: self.end.record };
+        (self.present, self.end) = begin(&self.folder, &self.segments, self.spares.pop(), self.end, bytes)?;
         Ok(())
     }
 
@@ -374,14 +320,14 @@ impl Journal {
         assert!(segment < self.end.segment, "the segment that is written to was removed");
         let mut file = None;
         self.segments.change(|map| file = map.remove(&segment));
-        let path = self.folder.join(name(segment));
+        let path = self.folder.join(segment::name(segment));
         // Who is not among the segments any more is found by nobody else.
         let is_nobodys = |file: Arc<File>| {
             let metadata = file.metadata()?;
             io::Result::Ok(Arc::strong_count(&file) == 1 && metadata.nlink() == 1 && metadata.len() <= SEGMENT_BYTES)
         };
         if self.spares.len() < SPARES_MAX && file.map_or(Ok(false), is_nobodys)? {
-            let spare = self.folder.join(spare(segment));
+            let spare = self.folder.join(segment::spare(segment));
             std::fs::rename(path, &spare)?;
             self.spares.push(spare);
             return Ok(());
@@ -393,77 +339,37 @@ impl Journal {
     pub(super) fn link(&mut self, folder: &Path) -> io::Result<()> {
         self.roll()?;
         for number in self.segments.numbers().into_iter().filter(|number| *number < self.end.segment) {
-            std::fs::hard_link(self.folder.join(name(number)), folder.join(name(number)))?;
+            let name = segment::name(number);
+            std::fs::hard_link(self.folder.join(&name), folder.join(&name))?;
         }
         Ok(())
     }
 }
 
-fn name(segment: u64) -> String {
-    format!("{PREFIX}{segment:016}")
-}
-
-fn spare(segment: u64) -> String {
-    format!("{SPARE_PREFIX}{segment:016}")
-}
-
-/// The numbers in the names of files that begin like that.
-fn names(folder: &Path, prefix: &str) -> io::Result<Vec<u64>> {
-    let number = |entry: io::Result<std::fs::DirEntry>| {
-        let name = entry?.file_name();
-        Ok(name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok()))
-    };
-    std::fs::read_dir(folder)?.map(number).filter_map(Result::transpose).collect()
-}
-
-fn open_segment(folder: &Path, number: u64, writes: bool) -> io::Result<File> {
-    open_file(&folder.join(name(number)), writes)
-}
-
-fn open_file(path: &Path, writes: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(writes).create(writes).mode(0o600).open(path)
-}
-
-/// Fills up the last block of what is written to a place in a file with so much room.
-fn fill(bytes: &mut Vec<u8>, at: u64, room: u64) {
-    let end = at + bytes.len() as u64;
-    let end = end.next_multiple_of(BLOCK_BYTES).min(room).max(end);
-    bytes.resize(usize::try_from(end - at).expect("it is in memory, but for less than a block"), 0);
+/// Begins the segment after an end, in a file that nobody has any more if there is one, and puts it among the others.
+fn begin(
+    folder: &Path,
+    segments: &Segments,
+    spare: Option<PathBuf>,
+    end: Position,
+    bytes: u64,
+) -> io::Result<(Segment, Position)> {
+    let number = end.segment + 1;
+    let path = folder.join(segment::name(number));
+    let file = segment::open(spare.as_ref().unwrap_or(&path), true)?;
+    let room = (HEAD_BYTES + bytes).max(SEGMENT_BYTES);
+    let segment = Segment::begin(file, number, end.record + 1, room)?;
+    if let Some(spare) = spare {
+        // Only now: under its new name it has its new head, whatever becomes of this process.
+        std::fs::rename(spare, path)?;
+    }
+    folder::sync(folder)?;
+    segments.change(|map| drop(map.insert(number, Arc::clone(segment.file()))));
+    Ok((segment, Position { segment: number, at: HEAD_BYTES, record: end.record }))
 }
 
 fn io_of(folder: &Path, error: &io::Error) -> String {
     format!("the journal in {} cannot be read or written: {error}", folder.display())
-}
-
-/// Holds room for a file. Where the file system cannot, or is full, each write takes its own: a full disk can still be read
-/// from and deleted from.
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOSPC) => Ok(()),
-        done => Ok(done?),
-    }
-}
-
-fn head(number: u64, first_record: u64) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    out.put_u32_le(FORMAT);
-    out.put_u32_le(0);
-    out.put_u64_le(number);
-    out.put_u64_le(first_record);
-    let sum = XxHash3_64::oneshot(&out);
-    out.put_u64_le(sum);
-    out
-}
-
-/// The number of the first record of a segment, if its head is whole.
-fn first_record(bytes: &[u8], number: u64) -> Option<u64> {
-    let first = u64::from_le_bytes(bytes.get(24..32)?.try_into().ok()?);
-    (bytes.get(..head(number, first).len())? == head(number, first)).then_some(first)
-}
-
-/// Is there no record in a segment whose head is not whole?
-fn is_unused(bytes: &[u8]) -> bool {
-    bytes.iter().skip(usize::try_from(SEGMENT_HEAD_BYTES).expect("small")).all(|byte| *byte == 0)
 }
 
 fn record_sum(number: u64, open: u32, payload: &[u8]) -> u64 {
@@ -509,6 +415,9 @@ fn later_than(bytes: &[u8], end: Position) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
+    use super::super::segment::{head, name, names, spare};
     use super::*;
     use proptest::prelude::*;
 
@@ -717,25 +626,7 @@ mod tests {
         used_up(&mut journal, 1);
         journal.roll().unwrap();
         assert_eq!(fetch(&sight, place).unwrap().unwrap(), vec![1; 40]);
-        assert_eq!(
-            open(other.path(), Position { segment: 2, at: SEGMENT_HEAD_BYTES, record: 1 }).unwrap().1,
-            [[2; 40]]
-        );
-    }
-
-    #[test]
-    fn blocks_are_written_as_a_whole() {
-        for (length, at, room, filled) in [
-            (40, 0, SEGMENT_BYTES, 4096),
-            (100, 4000, SEGMENT_BYTES, 4192),
-            (96, 4000, SEGMENT_BYTES, 96),
-            (9, 40, 49, 9),
-        ] {
-            let mut bytes = vec![1; length];
-            fill(&mut bytes, at, room);
-            assert_eq!(bytes.len(), filled);
-            assert!(bytes[length..].iter().all(|byte| *byte == 0));
-        }
+        assert_eq!(open(other.path(), Position { segment: 2, at: HEAD_BYTES, record: 1 }).unwrap().1, [[2; 40]]);
     }
 
     proptest! {
@@ -767,7 +658,7 @@ mod tests {
             let old = std::fs::read(&path).unwrap();
             let payloads: Vec<_> = sizes.iter().zip(1..).map(|(size, fill)| vec![fill; *size]).collect();
             let synced = synced.index(payloads.len() + 1);
-            let mut durable = SEGMENT_HEAD_BYTES;
+            let mut durable = HEAD_BYTES;
             for (index, payload) in payloads.iter().enumerate() {
                 append(&mut journal, payload);
                 if index + 1 == synced {

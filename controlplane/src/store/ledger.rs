@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rocksdb::WriteBatch;
 
 use super::changes::{Op, Part};
-use super::journal::{Place, SEGMENT_BYTES};
+use super::journal::Place;
 use super::keys;
+use super::segment::SEGMENT_BYTES;
 
 /// Room that is to be had before values are moved for it, besides a quarter of all.
 const WORTH_BYTES: u64 = 2 * SEGMENT_BYTES;
