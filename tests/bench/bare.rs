@@ -31,7 +31,7 @@ const SERVES: &str = "CORACLE_BARE";
 const ASKED_BYTES: usize = 1100;
 const ANSWERED_BYTES: usize = 63;
 const KEPT_BYTES: usize = 1292;
-const FILE_BYTES: u64 = 8 << 20;
+const FILE_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bare {
@@ -68,7 +68,7 @@ impl Bare {
     }
 }
 
-/// A file that is written and synced, and nothing else.
+/// A file that is written and synced, and nothing else: over what was written before, which is synced the soonest.
 struct Kept {
     file: File,
     at: Cell<u64>,
@@ -77,7 +77,7 @@ struct Kept {
 impl Kept {
     fn new() -> Kept {
         let file = tempfile::tempfile().expect("a file");
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES).expect("room");
+        file.write_all_at(&vec![0; FILE_BYTES], 0).expect("room");
         file.sync_all().expect("synced");
         Kept { file, at: Cell::new(0) }
     }
@@ -86,7 +86,7 @@ impl Kept {
         let at = self.at.get();
         self.file.write_all_at(&[1; KEPT_BYTES], at).expect("written");
         self.file.sync_data().expect("synced");
-        self.at.set((at + KEPT_BYTES as u64) % (FILE_BYTES - KEPT_BYTES as u64));
+        self.at.set((at + KEPT_BYTES as u64) % (FILE_BYTES - KEPT_BYTES) as u64);
     }
 }
 
