@@ -6,8 +6,7 @@
 //! is the write-ahead log as well.)
 //!
 //! ```text
-//! segment: head  b"CoracleJ", format u32, 0 u32, number u64, number of its first record u64, sum of these u64
-//!          records, each at a multiple of 8
+//! segment: head (of [`segment`]), then records, each at a multiple of 8
 //! record:  length of the payload u32, records before it that are not known to be durable u32, number u64, sum u64
 //!          payload
 //! ```

@@ -5,6 +5,9 @@
 //! written before: the file of a segment that nobody needs becomes a spare, and then another segment; where there was
 //! nothing, and little comes at a time, zeros are written far ahead at once. Blocks are written as a whole, so that none has
 //! to be read for it.
+//!
+//! The head: `b"CoracleJ"`, format u32, 0 u32, number u64, number of its first record u64, XXH3-64 of these u64; all
+//! little-endian.
 
 use std::fs::{File, OpenOptions};
 use std::io;
