@@ -19,3 +19,6 @@ mod pieces;
 pub mod apiserver;
 pub mod controllers;
 pub mod scheduler;
+#[cfg(test)]
+#[path = "../../tests/e2e/ports.rs"]
+mod ports;

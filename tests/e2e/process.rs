@@ -1,8 +1,12 @@
 //! Starting, asking, breaking and ending the processes under test.
 
+#[path = "ports.rs"]
+mod ports;
+
+pub(crate) use ports::free_port;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -22,12 +26,6 @@ pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) url: String,
     _folder: TempDir,
-}
-
-/// A TCP port that nobody has.
-pub(crate) fn free_port(address: &str) -> u16 {
-    let listener = TcpListener::bind((address, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// The binary that was built with the tests, or `CORACLE_BINARY`: one that was released, say.

@@ -115,7 +115,7 @@ impl Target {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = || format!("127.0.0.1:{}", crate::ports::free_port("127.0.0.1"));
         let (address, peer) = (free(), format!("http://{}", free()));
         let url = format!("http://{address}");
         let mut command = Command::new("etcd");

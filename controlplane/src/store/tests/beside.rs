@@ -261,8 +261,8 @@ async fn what_others_write_is_not_ours() {
 #[tokio::test]
 async fn another_endpoint_is_asked_where_one_is_away() {
     let Some(etcd) = Etcd::start() else { return };
-    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoints = vec![format!("http://{away}"), etcd.client().to_owned()];
+    let away = crate::ports::free_port("127.0.0.1");
+    let endpoints = vec![format!("http://127.0.0.1:{away}"), etcd.client().to_owned()];
     let secret = crate::remote::Secret::default();
     let remote = Remote::new(crate::remote::Config { endpoints, secret, prefix: String::new() }).unwrap();
     for _ in 0..10 {

@@ -1,7 +1,6 @@
 //! A real etcd of the test's own, to run the contract on.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -9,9 +8,6 @@ use tempfile::TempDir;
 use super::contract::everything;
 use crate::remote::{Config, Remote, Secret};
 use crate::store::kv::{Kv, Range};
-
-/// How often another process may take the ports that were free a moment ago.
-const STARTS: usize = 5;
 
 /// Killed when it is dropped.
 pub(super) struct Etcd {
@@ -22,8 +18,7 @@ pub(super) struct Etcd {
 }
 
 fn free() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    format!("http://127.0.0.1:{}", crate::ports::free_port("127.0.0.1"))
 }
 
 // === impl Etcd ===
@@ -35,12 +30,9 @@ impl Etcd {
             eprintln!("skipped: no etcd to run on; `cargo xtask setup` installs etcd-server");
             return None;
         }
-        let begun = (0..STARTS).find_map(|_| {
-            let (folder, client, peer) = (tempfile::tempdir().unwrap(), free(), free());
-            let child = spawn(&folder, &client, &peer)?;
-            Some(Etcd { child, folder, client, peer })
-        });
-        Some(begun.expect("etcd starts"))
+        let (folder, client, peer) = (tempfile::tempdir().unwrap(), free(), free());
+        let child = spawn(&folder, &client, &peer);
+        Some(Etcd { child, folder, client, peer })
     }
 
     /// A client that has asked for something already.
@@ -63,7 +55,7 @@ impl Etcd {
 
     /// With the same data, on the same ports.
     pub(super) fn start_again(&mut self) {
-        self.child = spawn(&self.folder, &self.client, &self.peer).expect("etcd starts again");
+        self.child = spawn(&self.folder, &self.client, &self.peer);
     }
 }
 
@@ -74,8 +66,8 @@ impl Drop for Etcd {
     }
 }
 
-/// Waits until it serves. `None` if it ends before that.
-fn spawn(folder: &TempDir, client: &str, peer: &str) -> Option<Child> {
+/// Waits until it serves.
+fn spawn(folder: &TempDir, client: &str, peer: &str) -> Child {
     let mut command = Command::new("etcd");
     command.arg("--data-dir").arg(folder.path().join("data"));
     command.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
@@ -83,11 +75,13 @@ fn spawn(folder: &TempDir, client: &str, peer: &str) -> Option<Child> {
     command.args(["--initial-cluster", &format!("default={peer}")]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    if !log.any(|line| line.contains("ready to serve client requests")) {
-        child.wait().unwrap();
-        return None;
-    }
+    let mut said = Vec::new();
+    let ready = log.any(|line| {
+        said.push(line);
+        said.last().is_some_and(|line| line.contains("ready to serve client requests"))
+    });
+    assert!(ready, "etcd ended with {}: {said:#?}", child.wait().unwrap());
     // Read on, so that it never waits for a full pipe.
     std::thread::spawn(move || log.for_each(drop));
-    Some(child)
+    child
 }
