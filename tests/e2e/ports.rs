@@ -29,7 +29,9 @@ pub(crate) fn free_port(address: &str) -> u16 {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed) as usize % candidates.len();
         TcpListener::bind((address, candidates[turn])).ok().map(|_| candidates[turn])
     });
-    looked.unwrap_or_else(|| panic!("no port of {OURS:?} is free on {address}, or {KERNEL} says that all are the kernel's"))
+    looked.unwrap_or_else(|| {
+        panic!("no port of {OURS:?} is free on {address}, or {KERNEL} says that all are the kernel's")
+    })
 }
 
 fn kernel_range() -> RangeInclusive<u16> {

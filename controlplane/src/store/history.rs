@@ -117,7 +117,7 @@ impl History {
         self.put_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes the changes of new revisions, in order, and wakes the watchers once.
+    /// Takes the changes of new revisions, in order. Who looks finds them; who waits is woken by [`History::tell`].
     pub(super) fn extend(&self, recorded: Vec<Recorded>) {
         let Some(last) = recorded.last() else { return };
         let revision = last.revision;
@@ -141,7 +141,15 @@ impl History {
             ring.floor = ring.floor.max(ring.begins_after);
         }
         drop(ring);
-        self.newest.send_replace(revision);
+        self.newest.send_if_modified(|newest| {
+            *newest = revision;
+            false
+        });
+    }
+
+    /// Wakes those who wait for what came since the last time.
+    pub(super) fn tell(&self) {
+        self.newest.send_modify(|_| {});
     }
 
     /// Forgets the changes before `revision`, which was compacted.
@@ -178,7 +186,7 @@ impl History {
     /// Ends all watches.
     pub(super) fn close(&self) {
         self.ring.lock().is_closed = true;
-        self.newest.send_modify(|_| {});
+        self.tell();
     }
 
     pub(super) fn watch(self: &Arc<History>, watch: Watch) -> Result<Changes, Error> {
@@ -337,5 +345,51 @@ impl Cursor {
             Ok(Err(error)) => Taken::End(error),
             Err(error) => Taken::End(Error::Unavailable(error.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kv::KeyValue;
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Poll, Wake, Waker};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn recorded(revision: u64) -> Vec<Recorded> {
+        let (key, value) = ("a".into(), Bytes::new());
+        let kv = KeyValue { key, value, create_revision: 2, mod_revision: revision, version: revision - 1, lease: 0 };
+        vec![Recorded { revision, changes: vec![Change { kv, is_delete: false, previous: None }] }]
+    }
+
+    #[test]
+    fn what_came_is_found_at_once_and_who_waits_is_woken_when_it_is_told() {
+        let head = Head { revision: 1, compacted: 0 };
+        let history = Arc::new(History::new(head, 1 << 20, None));
+        let watch = || Watch { keys: KeyRange::prefix(""), from: 2, previous: false };
+        let mut waiting = history.watch(watch()).unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(waiting.poll_next_unpin(&mut context).is_pending());
+        history.extend(recorded(2));
+        history.extend(recorded(3));
+        assert_eq!((history.revision(), woken.0.load(Ordering::Relaxed)), (3, 0));
+        let mut looking = history.watch(watch()).unwrap();
+        assert!(matches!(looking.poll_next_unpin(&mut context), Poll::Ready(Some(Ok(batch))) if batch.revision == 3));
+        history.tell();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "once for all that came");
+        assert!(
+            matches!(waiting.poll_next_unpin(&mut context), Poll::Ready(Some(Ok(batch))) if batch.changes.len() == 2)
+        );
+        assert!(waiting.poll_next_unpin(&mut context).is_pending());
     }
 }

@@ -46,8 +46,10 @@ pub(super) struct Fatal(pub(super) String);
 pub(super) enum Effect<W, R, I> {
     /// A message for another member; with a snapshot come its data.
     Send(Box<Message>, Option<I>),
-    /// Revisions that are settled, and what was compacted with them.
+    /// Revisions that are settled, and what was compacted with them: who looks finds them.
     Recorded(Vec<Recorded>, Option<u64>),
+    /// Those who wait for revisions are to look.
+    Told,
     /// The data are those of another member now; what lies between is not known here.
     Restored(Head),
     Answered(W, Result<TxnDone, Error>),
@@ -487,12 +489,17 @@ impl<M: Medium, W, R> Member<M, W, R> {
         batch.put(keys::RECORD, &self.record.encode_to_vec());
         self.medium.write(batch, self.record.head(), must_sync).map_err(Fatal)?;
         self.promise()?;
-        // Watchers and readers know before the writer does, so whoever has its answer finds its write.
-        if !told.recorded.is_empty() || told.compacted.is_some() {
+        // It can be found before the writer knows, so whoever has its answer finds its write. But nobody is woken before
+        // the writer: it waits for this alone.
+        let is_new = !told.recorded.is_empty();
+        if is_new || told.compacted.is_some() {
             out(Effect::Recorded(told.recorded, told.compacted));
         }
         for (ticket, answer) in answers {
             out(Effect::Answered(ticket, answer));
+        }
+        if is_new {
+            out(Effect::Told);
         }
         Ok(())
     }

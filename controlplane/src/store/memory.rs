@@ -137,6 +137,7 @@ impl Inner {
         data.table.merge(fresh);
         if !changes.is_empty() {
             self.history.extend(vec![Recorded { revision: head.revision, changes }]);
+            self.history.tell();
         }
     }
 

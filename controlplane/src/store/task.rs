@@ -216,6 +216,7 @@ fn perform(
                 history.compact(compacted);
             }
         }
+        Effect::Told => history.tell(),
         Effect::Restored(head) => history.restart(head),
         Effect::Answered(writer, answer) => drop(writer.done.send(answer)),
         Effect::Readable(reader, answer) => drop(reader.done.send(answer)),

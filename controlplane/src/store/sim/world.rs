@@ -365,10 +365,15 @@ impl World {
     }
 
     fn perform(&mut self, id: u64, effects: Vec<Effect>) -> Result<(), String> {
+        let mut is_told = true;
         for effect in effects {
             match effect {
                 Effect::Send(message, image) => self.send(id, message, image),
-                Effect::Recorded(recorded, _) => self.oracle.recorded(id, recorded, self.now)?,
+                Effect::Recorded(recorded, _) => {
+                    is_told &= recorded.is_empty();
+                    self.oracle.recorded(id, recorded, self.now)?;
+                }
+                Effect::Told => is_told = true,
                 Effect::Restored(head) => {
                     self.count("a snapshot");
                     self.oracle.restored(id, head)?;
@@ -399,7 +404,7 @@ impl World {
                 Effect::Removed => self.count("a member gone"),
             }
         }
-        Ok(())
+        if is_told { Ok(()) } else { Err(format!("member {id} woke nobody who waits for what it recorded")) }
     }
 
     fn read(&mut self, id: u64, number: u64) -> Result<(), String> {
