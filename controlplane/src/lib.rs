@@ -19,6 +19,7 @@ mod pieces;
 pub mod apiserver;
 pub mod controllers;
 pub mod scheduler;
+// What the end-to-end tests have: no crate depends on them.
 #[cfg(test)]
 #[path = "../../tests/e2e/ports.rs"]
 mod ports;
